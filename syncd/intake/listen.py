@@ -1,0 +1,100 @@
+"""Listening sockets: bound to an address of the config, or passed by systemd.
+
+A socket is open, non-blocking and listening when it leaves here; who takes it closes it.
+Accepting connections is `server`'s business.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from pathlib import Path
+
+from syncd.config import Address
+
+BACKLOG = 1024
+_UNIX_MODE = 0o660
+_FIRST_PASSED = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3)
+
+
+def bind(address: Address) -> socket.socket:
+    """Listen on `address`; port 0 takes a free one.
+
+    A unix socket's file left behind by a process that is gone is replaced. Raises an OSError
+    whose `strerror` is complete.
+    """
+    try:
+        return _bind_unix(Path(address.path)) if address.path else _bind_tcp(address)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(error.errno, f"can't listen on {address}: {reason}") from error
+
+
+def _bind_tcp(address: Address) -> socket.socket:
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, name = found[0]
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(name)
+        return _listening(bound)
+    except OSError:
+        bound.close()
+        raise
+
+
+def _bind_unix(path: Path) -> socket.socket:
+    _remove_stale(path)
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        bound.bind(str(path))
+        path.chmod(_UNIX_MODE)  # nobody can connect before listen()
+        return _listening(bound)
+    except OSError:
+        bound.close()
+        raise
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove the socket file at `path` if nobody answers there; anything else is left alone."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise FileExistsError(errno.EEXIST, "there is a file that is not a socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        if probe.connect_ex(str(path)) != errno.ECONNREFUSED:
+            raise OSError(errno.EADDRINUSE, "another process answers there")
+    path.unlink()
+
+
+def inherited() -> socket.socket | None:
+    """Take over the first socket that systemd passed to this process, if any; see sd_listen_fds(3).
+
+    The variables are cleared, and no socket is passed on to children. Raises OSError where
+    what was passed is not a listening stream socket.
+    """
+    pid, count = os.environ.pop("LISTEN_PID", ""), os.environ.pop("LISTEN_FDS", "")
+    os.environ.pop("LISTEN_FDNAMES", None)
+    if pid != str(os.getpid()) or not count.isdecimal() or int(count) < 1:
+        return None
+    for passed in range(_FIRST_PASSED, _FIRST_PASSED + int(count)):
+        os.set_inheritable(passed, False)
+    taken = socket.socket(fileno=_FIRST_PASSED)
+    if taken.type != socket.SOCK_STREAM or not taken.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        taken.detach()
+        raise OSError(errno.EINVAL, "the socket passed by systemd is not a listening stream socket")
+    taken.setblocking(False)
+    return taken
+
+
+def _listening(bound: socket.socket) -> socket.socket:
+    bound.listen(BACKLOG)
+    bound.setblocking(False)
+    return bound

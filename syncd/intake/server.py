@@ -1,0 +1,208 @@
+"""A listening socket and the connections it brings, for either of the daemon's two listeners.
+
+Accepting is done here rather than by asyncio's server, so that a connection counts from the
+moment it is accepted, TLS handshake included, and so that what waits in the backlog is
+answered when the socket closes. What a request means is its handler's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from syncd.config import Tls
+from syncd.intake.connection import Connection
+
+log = logging.getLogger(__name__)
+
+CONNECTIONS = 1000
+"""How many there may be at once; beyond it, idle ones make room for new ones."""
+
+_ACCEPTED_AT_ONCE = 64
+_BREATH = 1.0  # seconds without accepting after the process ran out of file descriptors
+_LAST_CALL = 1.0  # seconds that idle connections are kept when draining, for requests under way
+_UNREAD_MS = 30_000  # that a client may leave an answer unread before the kernel drops it
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class Listener:
+    """Serves one socket: `open` begins accepting, `drain` ends it, answers what is there and closes.
+
+    `handler` answers requests. For a `web.Application`, set up a `web.AppRunner` and pass its
+    `server.request_handler`, and its `server.request_factory` as `factory`. `timeout` gives the
+    seconds for a whole request. `tls` may be replaced at any time; it is used for connections
+    from then on. The listener owns `sock`; the file of a unix socket is removed with it,
+    unless it is `inherited` and so belongs to systemd.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        handler: Handler,
+        *,
+        timeout: Callable[[], float],
+        tls: ssl.SSLContext | None = None,
+        factory: Callable[..., web.BaseRequest] | None = None,
+        inherited: bool = False,
+    ) -> None:
+        self.tls = tls
+        self._socket = sock
+        self._handler = handler
+        self._timeout = timeout
+        self._factory = factory or _bare_request
+        self._inherited = inherited
+        # Each with the task that brings it up, the oldest first.
+        self._connections: dict[Connection, asyncio.Task[None]] = {}
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._closing = False
+
+    @property
+    def port(self) -> int:
+        """The TCP port that is listened on."""
+        return int(self._socket.getsockname()[1])
+
+    def open(self) -> None:
+        """Begin to accept."""
+        self._loop = asyncio.get_running_loop()
+        self._server = web.Server(self._handler, request_factory=self._make_request)
+        self._resume()
+
+    async def drain(self, grace: float) -> None:
+        """Stop accepting, answer what is there, and close, within `grace` seconds.
+
+        What waits in the backlog is served like any other. Every answer from here on is the
+        last one of its connection. Connections that stay idle are closed after a moment, in
+        which a request that was under way may arrive. Draining again does nothing.
+        """
+        if self._closing:
+            return
+        self._closing = True
+        ends = self._loop.time() + grace
+        self._loop.remove_reader(self._socket)
+        while self._accept():
+            pass
+        self._close_socket()
+        for connection in self._connections:
+            connection.closing = True
+        await self._emptied(min(ends, self._loop.time() + _LAST_CALL))
+        for connection in list(self._connections):
+            if not connection.begun:
+                connection.force_close()
+        await self._emptied(ends)
+        late = list(self._connections)
+        if late:
+            log.warning("connections cut off", extra={"connections": len(late)})
+        for connection in late:
+            self._drop(connection)
+        await self._server.shutdown(0.1)
+
+    def _make_request(self, message: Any, payload: Any, protocol: Any, *rest: Any) -> web.BaseRequest:
+        request = self._factory(message, payload, protocol, *rest)
+        protocol.request_begins(request)
+        return request
+
+    def _resume(self) -> None:
+        if not self._closing:
+            self._loop.add_reader(self._socket, self._accept)
+
+    def _accept(self) -> bool:
+        """Take connections from the backlog, some at once; tell if there may be more."""
+        for _ in range(_ACCEPTED_AT_ONCE):
+            try:
+                accepted, peer = self._socket.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return False
+            except OSError as error:
+                log.error("can't accept connections", extra={"reason": str(error)})  # noqa: TRY400 - no bug of ours
+                self._loop.remove_reader(self._socket)
+                self._loop.call_later(_BREATH, self._resume)
+                return False
+            self._admit(accepted, peer[0] if isinstance(peer, tuple) else "")
+        return True
+
+    def _admit(self, accepted: socket.socket, host: str) -> None:
+        if len(self._connections) >= CONNECTIONS and not self._make_room():
+            accepted.close()
+            return
+        accepted.setblocking(False)
+        if accepted.family != socket.AF_UNIX:
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_MS)
+        connection = Connection(self._server, host=host, timeout=self._timeout, gone=self._forget)
+        connection.closing = self._closing
+        self._connections[connection] = self._loop.create_task(self._bring_up(connection, accepted))
+        self._empty.clear()
+
+    async def _bring_up(self, connection: Connection, accepted: socket.socket) -> None:
+        seconds = self._timeout() if self.tls else None
+        try:
+            await self._loop.connect_accepted_socket(
+                lambda: connection,
+                accepted,
+                ssl=self.tls,
+                ssl_handshake_timeout=seconds,
+                ssl_shutdown_timeout=1.0 if self.tls else None,
+            )
+        except OSError as error:  # of TLS as well
+            log.debug("no TLS handshake", extra={"address": connection.host, "reason": str(error)})
+        finally:
+            if connection.transport is None:
+                accepted.close()
+                self._forget(connection)
+
+    def _make_room(self) -> bool:
+        """Drop the oldest waiting connection of the address that has the most of them, if any waits."""
+        waiting = [connection for connection in self._connections if connection.waiting]
+        if not waiting:
+            return False
+        greediest, _ = Counter(connection.host for connection in waiting).most_common(1)[0]
+        self._drop(next(connection for connection in waiting if connection.host == greediest))
+        return True
+
+    def _drop(self, connection: Connection) -> None:
+        self._connections[connection].cancel()  # a TLS handshake under way
+        if connection.transport is not None:
+            connection.transport.abort()
+        self._forget(connection)
+
+    def _forget(self, connection: Connection) -> None:
+        self._connections.pop(connection, None)
+        if not self._connections:
+            self._empty.set()
+
+    async def _emptied(self, deadline: float) -> None:
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._empty.wait()
+        except TimeoutError:
+            return
+
+    def _close_socket(self) -> None:
+        name = self._socket.getsockname()
+        self._socket.close()
+        if isinstance(name, str) and not self._inherited:
+            Path(name).unlink(missing_ok=True)
+
+
+def _bare_request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+    return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())
+
+
+def tls_context(tls: Tls | None) -> ssl.SSLContext | None:
+    """Read a certificate and its key for a listener; raises OSError (ssl.SSLError among them)."""
+    if tls is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    context.load_cert_chain(tls.cert, tls.key, password="")  # never ask on a terminal
+    return context

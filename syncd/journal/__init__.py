@@ -1,0 +1,241 @@
+"""The journal: the durable record of deliveries, assets, keys and what is still to be done.
+
+This file holds the protocol and the values that cross it; `sqlite` is the embedded
+implementation. Every verb that changes something returns once the change is on stable
+storage, and raises `JournalUnavailable` where it could not be stored, in which case nothing
+of it has happened. Naming comes in from outside: the journal only keeps names unique.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from syncd.model import (
+    Arrival,
+    Asset,
+    Delivery,
+    ExportContents,
+    ExportFile,
+    Failed,
+    Fetched,
+    FolderContents,
+    FolderLine,
+    Job,
+    Lane,
+    Outcome,
+    Receipt,
+    Retry,
+    TemplateStatus,
+)
+
+Reserve = Callable[[str, str, Iterable[str]], str]
+"""(scope, owner, candidates) → the name this owner has in the scope, else the first free candidate."""
+
+
+class Naming(Protocol):
+    """How assets are called; pure, and built from the config in force."""
+
+    @property
+    def per_version(self) -> bool:
+        """True where each version has a key of its own instead of following its visual."""
+
+    def wanted(self, asset: Asset, received_at: float, reserve: Reserve, sha256: str | None) -> str | None:
+        """The key an asset would have if it were alone; None while its content must be known first."""
+
+    def candidates(self, key: str, owner: str, *, folder: bool) -> Iterator[str]:
+        """The key itself, then ever longer distinctions of it; those of a folder come at its end."""
+
+    def retyped(self, key: str, asset: Asset) -> str:
+        """A visual's key with the extension of this version's type."""
+
+    def versioned(self, key: str, label: str) -> str:
+        """The key under which an older version is kept beside the newest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the journal must know of the config to rank versions and to give up."""
+
+    naming: Naming
+    keep_versions: int
+    give_up_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What became of one delivery once it was read: its outcome so far, and the assets it wants."""
+
+    delivery: Delivery
+    event: str
+    outcome: Outcome
+    reason: str = ""
+    assets: tuple[Asset, ...] = ()
+    status: TemplateStatus | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A delivery of which nothing waits any more."""
+
+    source: str
+    event: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """One job whose file came too late: a newer version is wanted or there already."""
+
+    job: Job
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Leave to publish a fetched file under `key`. `keep_as` is where the file there now goes first."""
+
+    row: int
+    key: str
+    keep_as: str | None
+    superseded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One file that is visible now, for the journal to record."""
+
+    placement: Placement
+    job: Job
+    fetched: Fetched
+    at: float
+    key: str
+    files: tuple[ExportFile, ...] | None = None
+    archive_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """One job that waits in the journal until `next_at` for its next go."""
+
+    job: Job
+    why: Retry
+    next_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class GaveUp:
+    """One job that ends without a file."""
+
+    job: Job
+    why: Failed
+
+
+Ending = Published | Dropped | Again | GaveUp
+
+
+@dataclass(frozen=True, slots=True)
+class Manifested:
+    """A folder manifest that is on disk: what it counted, and up to which change."""
+
+    line: FolderLine
+    change: int
+
+
+class Journal(Protocol):
+    """What the daemon asks of its durable record."""
+
+    arrived: asyncio.Event
+    """Set when a delivery was stored; the one who reads the inbox clears it."""
+
+    async def accept(self, arrival: Arrival) -> Receipt:
+        """Store a delivery, or find that it is here already."""
+
+    async def inbox(self, limit: int) -> Sequence[Delivery]:
+        """Deliveries that nobody has read yet, oldest first."""
+
+    async def decide(self, decisions: Sequence[Decision], rules: Rules, now: float) -> Sequence[Finished]:
+        """Record what deliveries say: names, jobs and their new states, in one transaction; says what that finished."""
+
+    async def claim(self, lane: Lane, limit: int, now: float, held: frozenset[int]) -> Sequence[Job]:
+        """Jobs that are due and not `held`, those that wait longest first."""
+
+    async def next_due(self, lane: Lane, after: float) -> float | None:
+        """When the next waiting job becomes due, None where there is none."""
+
+    async def place(self, fetched: Sequence[tuple[Job, Fetched]], rules: Rules) -> Sequence[Placement | str]:
+        """For each fetched file its place in the tree, or why it is no longer wanted.
+
+        At most one file of a visual may be in one call.
+        """
+
+    async def interrupted(self) -> Sequence[tuple[Job, Fetched, Placement]]:
+        """Placements that a crash left open: their files may have moved or not."""
+
+    async def forget_placing(self) -> None:
+        """Answer the open placements that are left: their files never moved."""
+
+    async def settle(self, endings: Sequence[Ending], rules: Rules, now: float) -> Sequence[Finished]:
+        """Record how jobs ended, and what that means for their visuals and deliveries; returns the finished."""
+
+    async def stale(self, limit: int) -> tuple[Sequence[FolderContents], Sequence[ExportContents]]:
+        """Folders and exports whose manifests are behind what is published."""
+
+    async def rewrite_all(self) -> None:
+        """Mark every manifest as behind, for when the way they are written has changed."""
+
+    async def manifested(self, folders: Sequence[Manifested], exports: Sequence[tuple[int, dict[str, Any]]]) -> None:
+        """Record which manifests are on disk, and what the index says of them.
+
+        The files that a folder's manifest no longer names are free for removal from then on.
+        """
+
+    async def index(self) -> tuple[Sequence[FolderLine], Sequence[dict[str, Any]]]:
+        """What the index names: folders in order of path, exports in order of publication."""
+
+    async def removable(self, limit: int) -> Sequence[str]:
+        """Keys of files that no manifest names any more and nobody claims."""
+
+    async def removed(self, keys: Sequence[str]) -> None:
+        """Record that these files are gone."""
+
+    async def prune(self, before: float) -> int:
+        """Forget finished deliveries received before; returns how many."""
+
+    async def recall(self, name: str) -> str | None:
+        """A fact noted about this installation, such as the id of its mirror root."""
+
+    async def note(self, name: str, value: str) -> None:
+        """Keep such a fact."""
+
+
+class Reader(Protocol):
+    """What commands and the admin listener ask; works beside a running daemon, and without one."""
+
+    def counts(self) -> dict[str, int]:
+        """Assets by state."""
+
+    def queue(self, now: float) -> tuple[int, float]:
+        """How many jobs and unread deliveries wait, and for how many seconds the oldest has."""
+
+    def deliveries(self, *, limit: int, source: str, outcome: str) -> list[dict[str, Any]]:
+        """The inbox, newest first."""
+
+    def delivery(self, prefix: str) -> dict[str, Any] | None:
+        """One delivery with headers and payload, by its id or a unique prefix of it."""
+
+    def failures(self, limit: int) -> list[dict[str, Any]]:
+        """Assets that wait after a failed go and those given up, newest first."""
+
+    def assets(self, state: str) -> Iterator[dict[str, Any]]:
+        """Every asset with the fields of failures and of the manifest."""
+
+    def folder_lines(self) -> list[FolderLine]:
+        """Every folder with a manifest, in order of path."""
+
+
+def lock_path(path: Path) -> Path:
+    """The file that says who owns the journal at `path`."""
+    return path.with_name(path.name + ".lock")

@@ -1,0 +1,214 @@
+"""What people and programs ask of the journal: counts, queue, deliveries, failures, what is published.
+
+A connection of its own that can't write, so it works beside a running daemon and without one.
+Answers are the JSON values of the contract ("HTTP"), times in RFC 3339. Each answer is one
+short read, however large the journal is; only what is exported as a whole takes a snapshot.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from syncd.errors import Ambiguous, JournalUnavailable
+from syncd.journal.rows import asset_of, failure_of, stale_export_of, stale_folder_of
+from syncd.journal.schema import connect
+from syncd.model import AssetState, ExportContents, FolderContents, Outcome, rfc3339
+
+FAILURES = 100
+"""The most failures that are listed at once."""
+
+_STATES: tuple[AssetState, ...] = ("pending", "published", "superseded", "failed")
+_PAGE = 500  # assets read at once
+_NAMED = 5  # matches of an ambiguous id that the error names
+_ID = re.compile(r"[A-Za-z0-9._-]{1,160}")
+_AFTER_EVERY_ID = "\x7f"  # sorts behind every character of an id
+_ENTRY = "SELECT seq, id, source, event, received_at, outcome, reason FROM deliveries"
+
+
+class SqliteReader:
+    """The questions, over one connection; whoever opened it closes it.
+
+    Blocking, and for one thread at a time. Everything raises JournalUnavailable where there is
+    no journal at `path`, or where it can't be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.exists():
+            raise JournalUnavailable(f"there is no journal at {path} yet", hint="`syncd run` makes it")
+        self._db = connect(path, create=False)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+    def counts(self) -> dict[AssetState, int]:
+        """Count the assets in each state."""
+        found = {row["state"]: row["n"] for row in self._all("SELECT state, count(*) AS n FROM assets GROUP BY state")}
+        return {state: found.get(state, 0) for state in _STATES}
+
+    def queue(self, now: float) -> tuple[int, float]:
+        """Count the jobs and unread deliveries that wait, and the seconds since the oldest was received."""
+        ((jobs,),) = self._all("SELECT count(*) FROM assets WHERE state = 'pending'")
+        ((unread,),) = self._all("SELECT count(*) FROM deliveries WHERE read = 0")
+        # The first of its table is the oldest: both number their rows in the order of receipt.
+        oldest = [
+            *self._all("SELECT received_at FROM assets WHERE state = 'pending' ORDER BY asset LIMIT 1"),
+            *self._all("SELECT received_at FROM deliveries WHERE read = 0 ORDER BY seq LIMIT 1"),
+        ]
+        since = min((received_at for (received_at,) in oldest), default=now)
+        return jobs + unread, max(0.0, now - since)
+
+    def last_delivery_at(self) -> str | None:
+        """Say when the newest delivery was received."""
+        rows = self._all("SELECT received_at FROM deliveries ORDER BY seq DESC LIMIT 1")
+        return rfc3339(rows[0][0]) if rows else None
+
+    def deliveries(
+        self, *, limit: int, source: str | None = None, outcome: Outcome | None = None
+    ) -> list[dict[str, Any]]:
+        """List the inbox, newest first."""
+        wanted = {"source": source, "outcome": outcome}
+        conditions = [f"{column} = :{column}" for column, value in wanted.items() if value is not None]
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        rows = self._all(f"{_ENTRY}{where} ORDER BY seq DESC LIMIT :limit", {**wanted, "limit": limit})
+        return [self._entry(row) for row in rows]
+
+    def delivery(self, prefix: str) -> dict[str, Any] | None:
+        """Show one delivery with headers and payload, by its id or a unique prefix of it.
+
+        Raises Ambiguous where several begin like this and none is called so.
+        """
+        if not _ID.fullmatch(prefix):
+            return None
+        matches = self._all(
+            f"{_ENTRY} WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
+            (prefix, prefix + _AFTER_EVERY_ID, _NAMED + 1),
+        )
+        if not matches:
+            return None
+        if len(matches) > 1 and matches[0]["id"] != prefix:  # the id itself would come first
+            raise Ambiguous(prefix, [row["id"] for row in matches[:_NAMED]], more=len(matches) > _NAMED)
+        entry = self._entry(matches[0])
+        ((headers, body),) = self._all("SELECT headers, body FROM deliveries WHERE seq = ?", (matches[0]["seq"],))
+        return {**entry, "headers": _joined(json.loads(headers)), "payload": body.decode(errors="replace")}
+
+    def failures(self, limit: int = FAILURES) -> list[dict[str, Any]]:
+        """List the assets that wait after a failed go and those given up, newest first."""
+        query = "SELECT * FROM assets WHERE failing_since IS NOT NULL ORDER BY failing_since DESC LIMIT ?"
+        return [_failure(row) for row in self._all(query, (limit,))]
+
+    def assets(self, state: AssetState | None = None) -> Iterator[dict[str, Any]]:
+        """Go through all assets, or those in one state, in the order they were announced.
+
+        Read in pages as they are asked for: one that changes its state meanwhile may be
+        missed, or be there as it was before.
+        """
+        query = "SELECT * FROM assets WHERE asset > :after ORDER BY asset LIMIT :page"
+        if state is not None:
+            query = "SELECT * FROM assets WHERE state = :state AND asset > :after ORDER BY asset LIMIT :page"
+        after = 0
+        while page := self._all(query, {"after": after, "state": state, "page": _PAGE}):
+            yield from map(_asset, page)
+            after = page[-1]["asset"]
+
+    # What is published, as a whole
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Read everything inside as of one moment. Keep it short: the journal's log can't shrink meanwhile."""
+        with _readable():
+            self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("ROLLBACK")
+
+    def folders(self) -> Iterator[FolderContents]:
+        """Go through the folders of visuals in order of path, one in memory at a time."""
+        with _readable():
+            for row in self._db.execute("SELECT * FROM folders ORDER BY folder"):
+                yield stale_folder_of(self._db, row)
+
+    def exports(self) -> Iterator[ExportContents]:
+        """Go through the exports in the order they were announced, one in memory at a time."""
+        query = (
+            "SELECT assets.*, exports.key AS export_key, files, total, archive_key"
+            " FROM exports JOIN assets USING (asset) ORDER BY exports.asset"
+        )
+        with _readable():
+            for row in self._db.execute(query):
+                yield stale_export_of(row)
+
+    def _entry(self, row: sqlite3.Row) -> dict[str, Any]:
+        assets = self._all(
+            "SELECT platform_id, state, key, reason, attempts FROM announced JOIN assets USING (asset)"
+            " WHERE announced.seq = ? ORDER BY asset",
+            (row["seq"],),
+        )
+        return {
+            "id": row["id"],
+            "source": row["source"],
+            "event": row["event"],
+            "received_at": rfc3339(row["received_at"]),
+            "outcome": row["outcome"],
+            "reason": row["reason"],
+            "attempts": sum(asset["attempts"] for asset in assets),
+            "assets": [
+                {"id": asset["platform_id"], "state": asset["state"], "path": asset["key"], "reason": asset["reason"]}
+                for asset in assets
+            ],
+        }
+
+    def _all(self, query: str, values: tuple[Any, ...] | dict[str, Any] = ()) -> list[sqlite3.Row]:
+        with _readable():
+            return self._db.execute(query, values).fetchall()
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise JournalUnavailable(f"the journal can't be read: {error}") from error
+
+
+def _joined(headers: list[tuple[str, str]]) -> dict[str, str]:
+    """Headers by name; the values of a repeated one in one line, as HTTP combines them."""
+    joined: dict[str, str] = {}
+    for name, value in headers:
+        joined[name] = f"{joined[name]}, {value}" if name in joined else value
+    return joined
+
+
+def _failure(row: sqlite3.Row) -> dict[str, Any]:
+    failure = failure_of(row)
+    return {**failure, "since": rfc3339(failure["since"]), "next_attempt_at": rfc3339(failure["next_attempt_at"])}
+
+
+def _asset(row: sqlite3.Row) -> dict[str, Any]:
+    """The fields of a failure and those of a manifest's entry; null where there is no file yet."""
+    asset = asset_of(row["detail"])
+    return {
+        "state": row["state"],
+        **_failure(row),
+        "sharing_id": asset.sharing_id or None,
+        "version": asset.version,
+        "kind": asset.kind,
+        "type": row["type"] or asset.type or None,
+        "bytes": row["bytes"],
+        "sha256": row["sha256"],
+        "width": asset.format.width,
+        "height": asset.format.height,
+        "source_url": row["source_url"],
+        "received_at": rfc3339(row["received_at"]),
+        "published_at": rfc3339(row["published_at"]),
+        "view_url": asset.view_url or None,
+        "edit_url": asset.edit_url or None,
+        "delivery": row["delivery"],
+    }

@@ -1,0 +1,156 @@
+"""How values lie in the journal's rows, and how they are read back."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from syncd.model import (
+    Asset,
+    Delivery,
+    ExportContents,
+    ExportFile,
+    Fetched,
+    FolderContents,
+    FolderLine,
+    Format,
+    Job,
+    Listed,
+    Template,
+    TemplateStatus,
+)
+
+
+def asset_text(asset: Asset) -> str:
+    """Write an asset as JSON."""
+    return orjson.dumps(asset).decode()
+
+
+def asset_of(text: str) -> Asset:
+    """Read an asset back."""
+    fields = orjson.loads(text)
+    fields["template"] = Template(**fields["template"])
+    fields["project"] = Template(**fields["project"])
+    fields["format"] = Format(**fields["format"])
+    return Asset(**fields)
+
+
+def delivery_of(row: sqlite3.Row) -> Delivery:
+    """Read a stored request back."""
+    return Delivery(
+        seq=row["seq"],
+        id=row["id"],
+        source=row["source"],
+        hint=row["hint"],
+        headers=tuple((name, value) for name, value in json.loads(row["headers"])),
+        body=row["body"],
+        received_at=row["received_at"],
+    )
+
+
+def job_of(row: sqlite3.Row) -> Job:
+    """Read a waiting asset as a job."""
+    return Job(
+        row=row["asset"],
+        visual=row["visual"],
+        asset=asset_of(row["detail"]),
+        key=row["key"],
+        delivery=row["delivery"],
+        received_at=row["received_at"],
+        attempts=row["attempts"],
+        goes=row["goes"],
+        give_up_at=row["give_up_at"],
+    )
+
+
+def listed_of(row: sqlite3.Row) -> Listed:
+    """Read a visible file with what its manifest says of it."""
+    return Listed(
+        key=row["key"],
+        asset=asset_of(row["detail"]),
+        type=row["type"],
+        bytes=row["bytes"],
+        sha256=row["sha256"],
+        source_url=row["source_url"],
+        received_at=row["received_at"],
+        published_at=row["published_at"],
+        delivery=row["delivery"],
+        superseded=row["state"] == "superseded",
+    )
+
+
+def files_text(files: tuple[ExportFile, ...]) -> str:
+    """Write an export's listing as JSON rows."""
+    return orjson.dumps([(file.path, file.bytes, file.sha256) for file in files]).decode()
+
+
+def files_of(text: str) -> tuple[ExportFile, ...]:
+    """Read an export's listing back."""
+    return tuple(ExportFile(*fields) for fields in orjson.loads(text))
+
+
+def fetched_text(fetched: Fetched) -> str:
+    """Write what is known of a download as JSON."""
+    return orjson.dumps(fetched, default=str).decode()
+
+
+def fetched_of(text: str) -> Fetched:
+    """Read a download back. Its temp file is gone."""
+    fields = orjson.loads(text)
+    return Fetched(**{**fields, "path": Path(fields["path"])})
+
+
+def folder_line_of(row: sqlite3.Row) -> FolderLine:
+    """A folder as the index names it."""
+    template = Template(row["template_id"], row["template_name"])
+    return FolderLine(row["folder"], template, row["format_id"], row["assets"], row["bytes"], row["sequence"])
+
+
+def stale_folder_of(db: sqlite3.Connection, row: sqlite3.Row) -> FolderContents:
+    """A folder with everything that its manifest lists."""
+    listed = db.execute("SELECT * FROM assets WHERE folder = ? ORDER BY key", (row["folder"],))
+    template = db.execute("SELECT * FROM templates WHERE id = ?", (row["template_id"],)).fetchone()
+    status = None
+    if template is not None:
+        named = Template(template["id"], template["name"])
+        status = TemplateStatus(named, template["status"], template["status_updated_at"])
+    return FolderContents(row["folder"], row["change"], row["sequence"], tuple(map(listed_of, listed)), status)
+
+
+def stale_export_of(row: sqlite3.Row) -> ExportContents:
+    """An export with its listing."""
+    return ExportContents(
+        row=row["asset"],
+        key=row["export_key"],
+        asset=asset_of(row["detail"]),
+        bytes=row["total"],
+        sha256=row["sha256"],
+        source_url=row["source_url"],
+        files=files_of(row["files"]),
+        archive_key=row["archive_key"],
+        received_at=row["received_at"],
+        published_at=row["published_at"],
+        delivery=row["delivery"],
+    )
+
+
+def failure_of(row: sqlite3.Row) -> dict[str, Any]:
+    """The fields by which an asset without a file is shown; times are unix seconds."""
+    return {
+        "id": row["platform_id"],
+        "path": row["key"],
+        "url": without_query(asset_of(row["detail"]).url),
+        "attempts": row["attempts"],
+        "reason": row["reason"],
+        "since": row["failing_since"],
+        "next_attempt_at": row["next_at"] if row["state"] == "pending" else None,
+    }
+
+
+def without_query(url: str) -> str:
+    """A URL as it may be shown: presigned URLs carry their secret in the query."""
+    return url.partition("?")[0].partition("#")[0]

@@ -1,0 +1,261 @@
+"""The embedded journal: one SQLite file, one writing thread, group commit.
+
+Whatever asks for a change while a commit is under way waits for the next one, and all of
+that shares one transaction and one sync to the disk. The verbs are the protocol's; what they
+mean for versions, keys and removals is in `visuals`. Nothing here reads the config.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from syncd.errors import JournalUnavailable
+from syncd.journal import (
+    Decision,
+    Ending,
+    Finished,
+    Manifested,
+    Placement,
+    Rules,
+    inbox,
+    lock_path,
+    placing,
+)
+from syncd.journal.rows import delivery_of, folder_line_of, job_of, stale_export_of, stale_folder_of
+from syncd.journal.schema import connect
+from syncd.model import Arrival, Delivery, ExportContents, Fetched, FolderContents, FolderLine, Job, Lane, Receipt
+from syncd.owner import sole_owner
+
+Result = TypeVar("Result")
+Work = Callable[[sqlite3.Connection], Any]
+
+
+class SqliteJournal:
+    """The journal in one SQLite file. Open it with `open_journal`."""
+
+    def __init__(self, db: sqlite3.Connection, loop: asyncio.AbstractEventLoop) -> None:
+        self.arrived = asyncio.Event()
+        self._db = db
+        self._loop = loop
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._waiting: list[tuple[Work, asyncio.Future[Any]]] = []
+        self._committing: asyncio.Task[None] | None = None
+
+    async def close(self) -> None:
+        """Commit what still waits, then close."""
+        if self._committing is not None:
+            await self._committing
+        await self._loop.run_in_executor(self._thread, self._db.close)
+        self._thread.shutdown()
+
+    def _ask(self, work: Callable[[sqlite3.Connection], Result]) -> asyncio.Future[Result]:
+        """Run `work` inside the next transaction; the result comes after its commit."""
+        answer: asyncio.Future[Result] = self._loop.create_future()
+        self._waiting.append((work, answer))
+        if self._committing is None:
+            self._committing = self._loop.create_task(self._commit_waiting(), name="journal commit")
+        return answer
+
+    async def _commit_waiting(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            try:
+                results = await self._loop.run_in_executor(self._thread, self._commit, [work for work, _ in batch])
+            except Exception as error:  # noqa: BLE001 - it goes to everyone who waits for this commit
+                for _, answer in batch:
+                    if not answer.done():
+                        answer.set_exception(error)
+                continue
+            for (_, answer), result in zip(batch, results, strict=True):
+                if not answer.done():  # the one who asked may have been cancelled; the work is done all the same
+                    answer.set_result(result)
+        self._committing = None
+
+    def _commit(self, batch: list[Work]) -> list[Any]:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                results = [work(self._db) for work in batch]
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        except sqlite3.IntegrityError:
+            raise  # a bug of ours, not of the disk
+        except sqlite3.Error as error:
+            raise JournalUnavailable(f"the journal can't be written: {error}") from error
+        return results
+
+    # Deliveries
+
+    async def accept(self, arrival: Arrival) -> Receipt:
+        """Store a delivery, or find that it is here already."""
+        digests = inbox.digests(arrival)
+        receipt = await self._ask(lambda db: inbox.accept(db, arrival, *digests))
+        if not receipt.duplicate:
+            self.arrived.set()
+        return receipt
+
+    async def inbox(self, limit: int) -> Sequence[Delivery]:
+        """Deliveries that nobody has read yet, oldest first."""
+        query = "SELECT * FROM deliveries WHERE read = 0 ORDER BY seq LIMIT ?"
+        return await self._ask(lambda db: [delivery_of(row) for row in db.execute(query, (limit,))])
+
+    async def decide(self, decisions: Sequence[Decision], rules: Rules, now: float) -> Sequence[Finished]:
+        """Record what deliveries say: names, jobs and their new states, all in one transaction."""
+
+        def work(db: sqlite3.Connection) -> list[Finished]:
+            return [done for decision in decisions for done in inbox.decide(db, decision, rules, now)]
+
+        return await self._ask(work)
+
+    async def prune(self, before: float) -> int:
+        """Forget finished deliveries received before, a bounded number at a time; returns how many."""
+        return await self._ask(lambda db: inbox.prune(db, before))
+
+    # Jobs
+
+    async def claim(self, lane: Lane, limit: int, now: float, held: frozenset[int]) -> Sequence[Job]:
+        """Jobs that are due and not `held`, those that wait longest first."""
+        query = (
+            "SELECT * FROM assets WHERE state = 'pending' AND lane = ? AND next_at <= ?"
+            " AND asset NOT IN (SELECT value FROM json_each(?)) ORDER BY next_at, asset LIMIT ?"
+        )
+        values = (lane, now, json.dumps(list(held)), limit)
+        return await self._ask(lambda db: [job_of(row) for row in db.execute(query, values)])
+
+    async def next_due(self, lane: Lane, after: float) -> float | None:
+        """When the next waiting job becomes due, None where there is none."""
+        query = "SELECT min(next_at) FROM assets WHERE state = 'pending' AND lane = ? AND next_at > ?"
+
+        def work(db: sqlite3.Connection) -> float | None:
+            due: float | None = db.execute(query, (lane, after)).fetchone()[0]
+            return due
+
+        return await self._ask(work)
+
+    async def place(self, fetched: Sequence[tuple[Job, Fetched]], rules: Rules) -> Sequence[Placement | str]:
+        """For each fetched file its place in the tree, or why it is no longer wanted."""
+        return await self._ask(lambda db: [placing.place(db, job, file, rules) for job, file in fetched])
+
+    async def interrupted(self) -> Sequence[tuple[Job, Fetched, Placement]]:
+        """Placements that a crash left open: their files may have moved or not."""
+        return await self._ask(placing.interrupted)
+
+    async def forget_placing(self) -> None:
+        """Answer the open placements that are left: their files never moved."""
+        await self._ask(placing.forget_placing)
+
+    async def settle(self, endings: Sequence[Ending], rules: Rules, now: float) -> Sequence[Finished]:
+        """Record how jobs ended, and what that means for their visuals and deliveries."""
+
+        def work(db: sqlite3.Connection) -> list[Finished]:
+            return [done for ending in endings for done in placing.settle(db, ending, rules, now)]
+
+        return await self._ask(work)
+
+    # Manifests and removals
+
+    async def stale(self, limit: int) -> tuple[Sequence[FolderContents], Sequence[ExportContents]]:
+        """Folders and exports whose manifests are behind what is published."""
+
+        def work(db: sqlite3.Connection) -> tuple[list[FolderContents], list[ExportContents]]:
+            folders = db.execute("SELECT * FROM folders WHERE change > written LIMIT ?", (limit,)).fetchall()
+            exports = db.execute(
+                "SELECT assets.*, exports.key AS export_key, files, total, archive_key"
+                " FROM exports JOIN assets USING (asset) WHERE written = 0 LIMIT ?",
+                (limit,),
+            )
+            return [stale_folder_of(db, row) for row in folders], [stale_export_of(row) for row in exports]
+
+        return await self._ask(work)
+
+    async def manifested(self, folders: Sequence[Manifested], exports: Sequence[tuple[int, dict[str, Any]]]) -> None:
+        """Record which manifests are on disk, and what the index says of them."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.executemany(
+                "UPDATE folders SET written = ?, template_id = ?, template_name = ?, format_id = ?,"
+                " assets = ?, bytes = ?, sequence = ? WHERE folder = ?",
+                [
+                    (done.change, line.template.id, line.template.name, line.format_id,
+                     line.assets, line.bytes, line.sequence, line.folder)
+                    for done in folders for line in (done.line,)
+                ],
+            )  # fmt: skip
+            db.executemany(
+                "UPDATE exports SET written = 1, line = ? WHERE asset = ?",
+                [(json.dumps(line), row) for row, line in exports],
+            )
+
+        await self._ask(work)
+
+    async def rewrite_all(self) -> None:
+        """Mark every manifest as behind, for when the way they are written has changed."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("UPDATE folders SET change = change + 1")
+            db.execute("UPDATE exports SET written = 0")
+
+        await self._ask(work)
+
+    async def index(self) -> tuple[Sequence[FolderLine], Sequence[dict[str, Any]]]:
+        """What the index names: folders in order of path, exports in order of publication."""
+
+        def work(db: sqlite3.Connection) -> tuple[list[FolderLine], list[dict[str, Any]]]:
+            folders = db.execute("SELECT * FROM folders WHERE sequence > 0 ORDER BY folder")
+            exports = db.execute("SELECT line FROM exports WHERE line IS NOT NULL ORDER BY asset")
+            return [folder_line_of(row) for row in folders], [json.loads(line) for (line,) in exports]
+
+        return await self._ask(work)
+
+    async def removable(self, limit: int) -> Sequence[str]:
+        """Keys of files that no manifest names any more and nobody claims."""
+        query = "SELECT key FROM removals JOIN folders USING (folder) WHERE written >= removals.change LIMIT ?"
+        return await self._ask(lambda db: [key for (key,) in db.execute(query, (limit,))])
+
+    async def removed(self, keys: Sequence[str]) -> None:
+        """Record that these files are gone."""
+        await self._ask(lambda db: db.executemany("DELETE FROM removals WHERE key = ?", [(key,) for key in keys]))
+
+    # Facts
+
+    async def recall(self, name: str) -> str | None:
+        """A fact noted about this installation, such as the id of its mirror root."""
+
+        def work(db: sqlite3.Connection) -> str | None:
+            row = db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+            return None if row is None else row[0]
+
+        return await self._ask(work)
+
+    async def note(self, name: str, value: str) -> None:
+        """Keep such a fact."""
+        await self._ask(lambda db: db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value)))
+
+
+@asynccontextmanager
+async def open_journal(path: Path) -> AsyncIterator[SqliteJournal]:
+    """Own the journal at `path` for the duration; it is made where there is none.
+
+    Raises InUse where another daemon has it, JournalUnavailable where it can't be opened.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with sole_owner(lock_path(path), f"the journal {path}"):
+            journal = SqliteJournal(connect(path, create=True), loop)
+            try:
+                yield journal
+            finally:
+                await journal.close()
+    except OSError as error:
+        raise JournalUnavailable(f"the journal {path} can't be opened: {error}") from error

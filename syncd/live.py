@@ -1,0 +1,231 @@
+"""The config in force: loaded, watched, validated, swapped as one reference.
+
+A reload builds everything the new config needs, assigns the new generation, and lets the old
+one's client close after its last borrower; whatever fails before the assignment leaves the
+running one untouched. Who needs config borrows a generation for one unit of work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+from watchfiles import awatch
+from watchfiles._rust_notify import WatchfilesRustInternalError
+
+from syncd.config import Config, Loaded, load
+from syncd.config.lines import lines
+from syncd.errors import ConfigInvalid, Problem
+from syncd.mirror.client import open_client
+
+log = logging.getLogger(__name__)
+
+SETTLED = 50
+"""Milliseconds without a change after which a file is taken to be written to its end."""
+LOOK_ANYWAY = 1000
+"""Milliseconds between looks at the files where the kernel reports nothing, as on a network share."""
+
+Prepare = Callable[[Config | None, Config], Awaitable[Callable[[], None]]]
+"""Opens what a new config needs, raising ConfigInvalid where that can't be; what it returns puts it to use."""
+
+Fingerprint = Mapping[Path, tuple[int, ...] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One validated config and what was opened from it. `loaded_at` is in unix seconds."""
+
+    number: int
+    config: Config
+    client: aiohttp.ClientSession
+    loaded_at: float
+
+
+class Live:
+    """The generation in force. `start` loads the first one, `watch` follows the files, `close` ends it.
+
+    `reloaded` is told of every attempt: True for one that is in force, False for one refused.
+    """
+
+    def __init__(
+        self, path: Path, prepare: Prepare, reloaded: Callable[[bool], None], environ: Mapping[str, str]
+    ) -> None:
+        self.path = path
+        self.error: Problem | None = None
+        self._prepare = prepare
+        self._reloaded = reloaded
+        self._environ = environ
+        self._generation: Generation | None = None
+        self._files = frozenset({path})
+        self._seen: Fingerprint = {}
+        self._borrowers: Counter[aiohttp.ClientSession] = Counter()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._turn = asyncio.Lock()
+
+    @property
+    def current(self) -> Generation:
+        """The generation in force, for a look at its config; use `borrow` to keep its client open."""
+        assert self._generation is not None, "start comes first"  # noqa: S101 - a programming error
+        return self._generation
+
+    @property
+    def config(self) -> Config:
+        """The config in force."""
+        return self.current.config
+
+    @contextlib.contextmanager
+    def borrow(self) -> Iterator[Generation]:
+        """The generation in force, whole until the end of the block even if another takes its place."""
+        lent = self.current
+        self._borrowers[lent.client] += 1
+        try:
+            yield lent
+        finally:
+            self._borrowers[lent.client] -= 1
+            self._close_unused(lent.client)
+
+    async def start(self) -> None:
+        """Load the first generation. Raises ConfigInvalid."""
+        await self._swap(await self._load())
+
+    async def close(self) -> None:
+        """Close what the generation in force has opened."""
+        if self._generation is not None:
+            await self._generation.client.close()
+        await asyncio.gather(*self._closing)
+
+    async def reload(self) -> None:
+        """Put the files as they are now in force; if that can't be, say why and keep the running config."""
+        async with self._turn:
+            try:
+                loaded = await self._load()
+                self._refuse_moving(loaded.config)
+                await self._swap(loaded)
+            except ConfigInvalid as invalid:
+                self.error = invalid.problems[0]
+                for problem in invalid.problems:
+                    log.error("config refused: %s", problem)  # noqa: TRY400 - a person wrote it, no traceback helps
+            else:
+                self.error = None
+                log.info("config in force", extra={"generation": self.current.number, "path": str(self.path)})
+            self._reloaded(self.error is None)
+
+    async def watch(self) -> None:
+        """Reload whenever the config, a secret file or a certificate has changed. Ends by cancellation."""
+        async for _ in self._stirrings():
+            if _fingerprint(self._files) != self._seen:
+                await self._settled()
+                await self.reload()
+
+    async def _load(self) -> Loaded:
+        before = _fingerprint(self._files)
+        try:
+            loaded = await asyncio.to_thread(load, self.path, self._environ)
+        except ConfigInvalid as invalid:
+            self._files |= invalid.files
+            self._remember(before)
+            raise
+        self._files = loaded.files | {self.path}
+        self._remember(before)
+        for warning in loaded.warnings:
+            log.warning("config: %s", warning)
+        return loaded
+
+    def _remember(self, before: Fingerprint) -> None:
+        """Note what was loaded; a file that changed meanwhile keeps its old mark and is seen as changed."""
+        self._seen = {
+            **_fingerprint(self._files),
+            **{path: mark for path, mark in before.items() if path in self._files},
+        }
+
+    def _refuse_moving(self, config: Config) -> None:
+        """State can't move while it is in use."""
+        running = self.config
+        moved = []
+        if config.mirror.root != running.mirror.root:
+            moved.append((("mirror", "root"), str(running.mirror.root)))
+        if config.journal.url != running.journal.url:
+            moved.append((("journal", "url"), running.journal.url))
+        if moved:
+            known = lines(self.path.read_text())
+            raise ConfigInvalid(
+                Problem(
+                    str(self.path), known.get(place), ".".join(place), f"needs a restart to change (in use: {value})"
+                )
+                for place, value in moved
+            )
+
+    async def _swap(self, loaded: Loaded) -> None:
+        old, config = self._generation, loaded.config
+        put_to_use = await self._prepare(old.config if old else None, config)
+        if old is not None and old.config.download.allow_private == config.download.allow_private:
+            client = old.client
+        else:
+            client = open_client(allow_private=config.download.allow_private)
+        self._generation = Generation(old.number + 1 if old else 1, config, client, time.time())
+        put_to_use()
+        if old is not None:
+            self._close_unused(old.client)
+
+    def _close_unused(self, client: aiohttp.ClientSession) -> None:
+        if client is self.current.client or self._borrowers[client]:
+            return
+        del self._borrowers[client]
+        task = asyncio.get_running_loop().create_task(client.close(), name="close client")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _settled(self) -> None:
+        """Wait until nobody seems to be in the middle of writing; an editor may truncate first."""
+        for _ in range(20):
+            before = _fingerprint(self._files)
+            await asyncio.sleep(SETTLED / 1000)
+            if _fingerprint(self._files) == before:
+                return
+
+    async def _stirrings(self) -> AsyncIterator[None]:
+        """Something may have changed: the kernel said so, or a second has passed."""
+        while True:
+            folders = self._folders()
+            try:
+                async for _ in awatch(
+                    *folders,
+                    watch_filter=None,
+                    recursive=False,
+                    debounce=SETTLED,
+                    step=10,
+                    rust_timeout=LOOK_ANYWAY,
+                    yield_on_timeout=True,
+                ):
+                    yield
+                    if self._folders() != folders:
+                        break
+            except* (OSError, WatchfilesRustInternalError):  # awatch runs its thread in a task group
+                await asyncio.sleep(LOOK_ANYWAY / 1000)  # a folder went away; it may come back
+                yield
+
+    def _folders(self) -> frozenset[Path]:
+        """The parents of the files as named and as they resolve: editors replace files, mounts swap links."""
+        named = {path.parent for path in self._files}
+        resolved = {Path(os.path.realpath(path)).parent for path in self._files}
+        return frozenset(folder for folder in named | resolved if folder.is_dir())
+
+
+def _fingerprint(files: frozenset[Path]) -> Fingerprint:
+    return {path: _mark(path) for path in files}
+
+
+def _mark(path: Path) -> tuple[int, ...] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -1,0 +1,201 @@
+"""From an export's archive to a folder of safe names, whole and on stable storage, or a reason why not.
+
+Every rule about names, limits and special files is checked before the first byte is written, and
+nothing outside the given folder is ever touched. How a ZIP file is read is in `unzip`. Blocking: call
+it in a thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable
+from errno import EACCES, ENOSYS, ENOTSUP, EPERM
+from hashlib import sha256
+from pathlib import Path
+from typing import BinaryIO
+
+from syncd.errors import SyncdError
+from syncd.mirror.portable import WHOLE, Style, candidates, clean, fold
+from syncd.mirror.unzip import ArchiveRefused, Entry, read_content, read_directory
+from syncd.model import ExportFile
+
+__all__ = ["ArchiveRefused", "ExtractionCancelled", "extract"]
+
+log = logging.getLogger(__name__)
+
+_LONGEST_PATH = WHOLE - 256
+"""Bytes of a path inside the archive; the rest is for the export's own folder."""
+_SMALL = 16 << 20
+_MOST_EXPANSION = 200
+"""Above `_SMALL` bytes no honest archive of pictures grows by this factor."""
+_REFUSED = frozenset({EPERM, EACCES, ENOTSUP, ENOSYS})
+
+
+class ExtractionCancelled(SyncdError):
+    """The caller wanted it to stop."""
+
+
+def extract(
+    archive: Path,
+    into: Path,
+    *,
+    max_files: int,
+    max_expanded: int,
+    style: Style,
+    file_mode: int,
+    dir_mode: int,
+    cancelled: Callable[[], bool],
+) -> list[ExportFile]:
+    """Unpack a ZIP archive into `into`, which must not exist yet, and sync all of it to disk.
+
+    Lists the files in order of their paths. Raises ArchiveRefused if the archive is at fault, OSError if
+    the disk is, ExtractionCancelled soon after `cancelled` says so; the caller then removes `into`.
+    """
+    with archive.open("rb") as file:
+        entries = read_directory(file, max_files)
+        _refuse_bombs(entries, os.fstat(file.fileno()).st_size, max_expanded)
+        folders, places = _places(entries, style, max_files)
+        into.mkdir(mode=0o700)
+        modes = (file_mode, dir_mode) if _modes_hold(into) else (None, None)
+        for folder in folders:
+            (into / folder).mkdir(mode=0o700, exist_ok=True)
+        files = []
+        for path, entry in places.items():
+            if cancelled():
+                raise ExtractionCancelled("the extraction was cancelled")
+            size, digest = _write(file, entry, into / path, modes[0], cancelled)
+            files.append(ExportFile(path, size, digest))
+    for folder in (*reversed(folders), ""):
+        _finish_folder(into / folder, modes[1])
+    return sorted(files, key=lambda one: one.path)
+
+
+def _refuse_bombs(entries: list[Entry], archive_size: int, max_expanded: int) -> None:
+    """Hold the announced sizes against the limits; that they are true is seen while reading."""
+    expanded = sum(entry.size for entry in entries)
+    if expanded > max_expanded:
+        raise ArchiveRefused(f"the archive expands to {expanded} bytes, more than {max_expanded}")
+    if expanded > max(_SMALL, _MOST_EXPANSION * archive_size):
+        raise ArchiveRefused(f"the archive of {archive_size} bytes expands to {expanded}, as only bombs do")
+
+
+def _places(entries: list[Entry], style: Style, max_folders: int) -> tuple[list[str], dict[str, Entry]]:
+    """Find the folders, parents first, and give every file its safe path, in the archive's order.
+
+    Two entries that are one file to some file system, or a file that is another's folder, refuse the
+    archive; names that only cleaning made equal get a short id.
+    """
+    folders = {"": ""}
+    files: dict[str, tuple[str, str, Entry]] = {}
+    for entry in entries:
+        path = "/".join(_parts(entry))
+        if _is_folder(entry):
+            _folder(path, style, folders)
+        else:
+            folded = fold(path)
+            if folded in files:
+                raise entry.refused(f"is the same file as {files[folded][0][:120]!r}")
+            parent, _, name = path.rpartition("/")
+            files[folded] = (path, _below(_folder(parent, style, folders), name, style), entry)
+        if len(folders) > max_folders + 1:
+            raise ArchiveRefused(f"the archive has more than {max_folders} folders")
+    if not files:
+        raise ArchiveRefused("the archive holds no file")
+    for folded, (_, _, entry) in files.items():
+        if folded in folders:
+            raise entry.refused("is a file and a folder")
+    places = _kept_apart(files.values(), folders.values())
+    for path in (*folders.values(), *places):
+        if len(path.encode()) > _LONGEST_PATH:
+            raise ArchiveRefused(f"the archive has a path of more than {_LONGEST_PATH} bytes: {path[:120]!r}")
+    return sorted(set(folders.values()) - {""}), places
+
+
+def _kept_apart(files: Iterable[tuple[str, str, Entry]], folders: Iterable[str]) -> dict[str, Entry]:
+    """Give each file the path it wants, or with a short id where another file or a folder has that."""
+    taken = set(map(fold, folders))
+    places: dict[str, Entry] = {}
+    for path, wanted, entry in files:
+        place = next(name for name in candidates(wanted, path) if fold(name) not in taken)
+        taken.add(fold(place))
+        places[place] = entry
+    return places
+
+
+def _parts(entry: Entry) -> list[str]:
+    """Split an entry's name where any system would, and refuse what leads elsewhere or is no plain file."""
+    path = entry.name.replace("\\", "/")
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if "\0" in path:
+        raise entry.refused("has a NUL in its name")
+    if path.startswith("/") or re.match("[A-Za-z]:", path):
+        raise entry.refused("has an absolute path")
+    if any(part.strip() == ".." for part in parts):
+        raise entry.refused("leads out of the archive's folder")
+    if stat.S_IFMT(entry.mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise entry.refused("is a link or another special file")
+    if _is_folder(entry) and entry.size:
+        raise entry.refused("is a folder with content")
+    return parts
+
+
+def _is_folder(entry: Entry) -> bool:
+    return entry.name.endswith(("/", "\\")) or stat.S_ISDIR(entry.mode)
+
+
+def _folder(path: str, style: Style, folders: dict[str, str]) -> str:
+    """Give a folder's safe path, and remember it in `folders` by its folded name: its first spelling wins."""
+    folded = fold(path)
+    if folded not in folders:
+        parent, _, name = path.rpartition("/")
+        folders[folded] = _below(_folder(parent, style, folders), name, style)
+    return folders[folded]
+
+
+def _below(folder: str, name: str, style: Style) -> str:
+    safe = clean(name, style, exported=True)
+    return f"{folder}/{safe}" if folder else safe
+
+
+def _write(
+    file: BinaryIO, entry: Entry, target: Path, mode: int | None, cancelled: Callable[[], bool]
+) -> tuple[int, str]:
+    """Write one entry to disk for good; return its size in bytes and its SHA-256 in hex."""
+    digest = sha256()
+    with target.open("xb") as out:
+        for piece in read_content(file, entry):
+            if cancelled():
+                raise ExtractionCancelled("the extraction was cancelled")
+            digest.update(piece)
+            out.write(piece)
+        out.flush()
+        if mode is not None:
+            os.fchmod(out.fileno(), mode)
+        os.fsync(out.fileno())
+    return entry.size, digest.hexdigest()
+
+
+def _finish_folder(folder: Path, mode: int | None) -> None:
+    """Give a folder its mode and sync its names to disk."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        if mode is not None:
+            os.fchmod(handle, mode)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _modes_hold(folder: Path) -> bool:
+    """Try if modes can be set here. A NAS may refuse: then it decides itself, and we say so once."""
+    try:
+        folder.chmod(0o700)
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        log.warning("the file system refuses to set modes; it decides them itself", extra={"folder": str(folder)})
+        return False
+    return True

@@ -1,0 +1,155 @@
+"""The connection settings of downloads, and how one URL is asked until an answer with the file.
+
+Redirects are followed by hand, because every hop has to pass the guard. What the body holds
+is `body`'s business, and whether to ask again is `fetch`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from http import HTTPStatus
+from urllib.parse import urljoin
+
+import aiohttp
+from aiohttp.abc import AbstractResolver
+
+from syncd import __version__
+from syncd.config.tree import Download
+from syncd.mirror.guard import PrivateAddress, admit, socket_factory
+from syncd.mirror.setback import Lasting, Setback
+
+READ_BUFFER = 512 << 10
+"""Bytes aiohttp holds ready per download; it stops reading the socket at twice this."""
+DNS_TTL = 10
+MAX_REDIRECTS = 5
+LONGEST_WISH = 86400.0
+"""Seconds. No server may keep a file away for longer by one Retry-After."""
+
+_REDIRECTS = {301, 302, 303, 307, 308}
+_MISSING = {403, 404, 410}  # storage says 403 for what isn't there and may not be listed
+_PASSING = {408, 425, 429}
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_SECONDS = re.compile(r"[0-9]{1,15}")
+# IMF-fixdate of RFC 9110, section 5.6.7; strptime would depend on the locale.
+_DATE = re.compile(r"[A-Z][a-z]{2}, ([0-9]{2}) ([A-Z][a-z]{2}) ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT")
+
+
+def open_client(*, allow_private: bool, resolver: AbstractResolver | None = None) -> aiohttp.ClientSession:
+    """Open the session that downloads share; the caller closes it. Needs a running loop.
+
+    It keeps no cookies, reads no proxy settings, never unpacks a body and dials public
+    addresses only, unless `allow_private`. All other settings come with each request.
+    """
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            limit=0,  # slots are counted before a connection is asked for
+            ttl_dns_cache=DNS_TTL,
+            resolver=resolver,
+            socket_factory=socket_factory(allow_private=allow_private),
+        ),
+        headers={"User-Agent": f"syncd/{__version__}", "Accept-Encoding": "identity"},
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        read_bufsize=READ_BUFFER,
+        trust_env=False,
+    )
+
+
+@asynccontextmanager
+async def ask(
+    client: aiohttp.ClientSession, text: str, download: Download, *, now: Callable[[], float] = time.time
+) -> AsyncIterator[aiohttp.ClientResponse]:
+    """Ask for a URL and hand over the 200 that has the file, its body still to be read.
+
+    Whatever goes wrong, while the body is read as well, is raised as a Setback. Headers have
+    to be complete in `stall_timeout`, then each piece of the body has.
+    """
+    timeout = aiohttp.ClientTimeout(total=None, connect=download.connect_timeout, sock_read=download.stall_timeout)
+    try:
+        for _ in range(MAX_REDIRECTS + 1):
+            url = admit(text, download)
+            async with asyncio.timeout(download.connect_timeout + download.stall_timeout):
+                response = await client.get(url, allow_redirects=False, timeout=timeout)
+            async with response:
+                if response.status not in _REDIRECTS:
+                    _judge(response, now())
+                    yield response
+                    return
+                text = _target(response, text)
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise _setback(error, download) from error
+    raise Setback(f"more than {MAX_REDIRECTS} redirects")
+
+
+def retry_after(value: str, now: float) -> float | None:
+    """Read a Retry-After header as seconds from `now` (unix seconds), at most LONGEST_WISH.
+
+    None for anything but plain seconds or an HTTP date (not its two obsolete forms), and for a
+    date that has passed.
+    """
+    if _SECONDS.fullmatch(value):
+        return min(float(value), LONGEST_WISH)
+    match = _DATE.fullmatch(value)
+    if match is None:
+        return None
+    day, month, year, hour, minute, second = match.groups()
+    try:
+        at = datetime(
+            int(year), _MONTHS.index(month) + 1, int(day), int(hour), int(minute), int(second), tzinfo=UTC
+        ).timestamp()
+    except ValueError:
+        return None
+    return min(at - now, LONGEST_WISH) if at > now else None
+
+
+def _judge(response: aiohttp.ClientResponse, now: float) -> None:
+    """Let a 200 with a plain body pass; raise what any other answer means."""
+    status = response.status
+    if status == HTTPStatus.OK:
+        coding = ", ".join(response.headers.getall("Content-Encoding", [])).strip().lower()
+        if coding not in ("", "identity"):
+            raise Setback(f"a body in Content-Encoding {coding[:40]!r}")
+        return
+    if status in _MISSING:
+        raise Setback(f"HTTP {status}", Lasting.MISSING)
+    if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _PASSING:
+        raise Setback(f"HTTP {status}", Lasting.FINAL)
+    wishes = response.headers.getall("Retry-After", [])
+    raise Setback(f"HTTP {status}", after=retry_after(wishes[0].strip(), now) if len(wishes) == 1 else None)
+
+
+def _target(response: aiohttp.ClientResponse, text: str) -> str:
+    location = response.headers.get("Location", "")
+    try:
+        if location:
+            return urljoin(text, location)
+    except ValueError:
+        pass
+    raise Setback(f"HTTP {response.status} without a usable Location")
+
+
+def _setback(error: aiohttp.ClientError | TimeoutError, download: Download) -> Setback:
+    """Say what a network error was, in words that hold no URL."""
+    match error:
+        case aiohttp.ClientConnectorError(os_error=PrivateAddress() as refused):
+            return Setback(f"a refused URL ({refused})", Lasting.FINAL)
+        case aiohttp.InvalidURL():  # a number as the host, among others
+            return Setback("a refused URL (not a URL)", Lasting.FINAL)
+        case aiohttp.ClientConnectorError(os_error=cause):
+            reason = f"no connection ({cause.strerror or type(cause).__name__})"
+        case aiohttp.ConnectionTimeoutError():
+            reason = f"no connection within {download.connect_timeout:g}s"
+        case TimeoutError():
+            reason = f"nothing for {download.stall_timeout:g}s"
+        case aiohttp.ClientPayloadError():
+            reason = "a body cut short"
+        case aiohttp.ClientResponseError():
+            reason = "an answer that is not HTTP"
+        case _:
+            reason = f"a broken connection ({type(error).__name__})"
+    return Setback(reason)

@@ -1,0 +1,173 @@
+"""One go at downloading an asset: attempts, waits between them, which URL is asked, how it ends.
+
+Returns what came of it as a value. It knows neither the journal nor the store: what happens
+after a go, and when the next one begins, is the pipeline's to say.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+import aiohttp
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+
+from syncd.config.tree import Config
+from syncd.config.tree import Retry as Patience
+from syncd.mirror.body import save
+from syncd.mirror.client import ask
+from syncd.mirror.guard import host_of, shown
+from syncd.mirror.limits import Bandwidth, Slots
+from syncd.mirror.setback import Lasting, Setback
+from syncd.model import Asset, Failed, Fetched, Retry
+
+log = logging.getLogger(__name__)
+
+
+class Terms(Protocol):
+    """What one attempt works under: a config, and a client opened as it says."""
+
+    @property
+    def config(self) -> Config:
+        """The settings of `[download]` and `[retry]` are read."""
+
+    @property
+    def client(self) -> aiohttp.ClientSession:
+        """From `client.open_client`."""
+
+
+Borrow = Callable[[], AbstractContextManager[Terms]]
+"""Lends the terms in force for the length of a block; what is lent stays open until its end."""
+
+
+async def fetch(
+    asset: Asset, *, temp: Callable[[], Path], borrow: Borrow, slots: Slots, bandwidth: Bandwidth
+) -> Fetched | Retry | Failed:
+    """Download an asset in one go: at most `retry.attempts` attempts with waits between them.
+
+    Each attempt works under the terms of its time and writes to a fresh path from `temp`; a
+    slot is held only while a URL is being asked. Failed means that no URL of the asset will
+    ever give it, Retry that a later go may do; `after` is then the server's wish.
+    Raises StoreUnavailable where the temp file can't be written, which is nobody's attempt.
+    """
+    go = _Go(asset, temp, borrow, slots, bandwidth)
+    attempts = AsyncRetrying(retry=retry_if_exception_type(Setback), stop=go.is_over, wait=go.pause, reraise=True)
+    try:
+        return await attempts(go.attempt)
+    except Setback as setback:
+        reason = f"{setback.reason} (attempt {go.number} of {go.retry.attempts})"
+        if setback.lasting is Lasting.PASSING:
+            return Retry(reason, go.number, setback.after)
+        return Failed(reason, go.number)
+
+
+class _Go:
+    """The attempts at one asset: `number` counts them, `retry` is in force since the last one began."""
+
+    def __init__(
+        self, asset: Asset, temp: Callable[[], Path], borrow: Borrow, slots: Slots, bandwidth: Bandwidth
+    ) -> None:
+        self._asset = asset
+        self._temp = temp
+        self._borrow = borrow
+        self._slots = slots
+        self._bandwidth = bandwidth
+        self._refused: dict[str, Setback] = {}
+        self.number = 0
+        self.retry: Patience
+
+    async def attempt(self) -> Fetched:
+        """Ask the preferred URL, and the other one where that may help; raises what became of both.
+
+        The other one is asked when the first doesn't have the file, and whatever the first's
+        trouble is before the go ends: a CDN is metered, so not at every hiccup.
+        """
+        with self._borrow() as terms:
+            self.retry, prefer = terms.config.retry, terms.config.download.prefer
+        self.number += 1
+        setbacks: list[Setback] = []
+        for url in _in_order(self._asset, prefer):
+            try:
+                return await self._ask(url)
+            except Setback as setback:
+                log.debug("download attempt failed", extra={"url": shown(url), "reason": setback.reason})
+                setbacks.append(setback)
+                if setback.lasting is Lasting.PASSING and not self._is_last(setback):
+                    break
+        raise _all_of(setbacks)
+
+    def is_over(self, state: RetryCallState) -> bool:
+        """Tell tenacity when a go ends: nothing to hope for, or no attempt left, or the server wants long."""
+        setback = _setback_of(state)
+        return setback.lasting is Lasting.FINAL or self._is_last(setback)
+
+    def pause(self, state: RetryCallState) -> float:
+        """Give the wait before the next attempt: full jitter, but at least what the server asked for."""
+        jitter = wait_random_exponential(multiplier=self.retry.first, max=self.retry.longest)
+        return max(jitter(state), _setback_of(state).after or 0.0)
+
+    def _is_last(self, setback: Setback) -> bool:
+        return self.number >= self.retry.attempts or (setback.after or 0.0) > self.retry.longest
+
+    async def _ask(self, url: str) -> Fetched:
+        """Ask one URL once. One that refused for good is not asked again in this go."""
+        if url in self._refused:
+            raise self._refused[url]
+        try:
+            async with self._slots.hold(host_of(url)):
+                return await self._download(url)
+        except Setback as setback:
+            named = Setback(f"{setback.reason} from {shown(url)}", setback.lasting, after=setback.after)
+            if setback.lasting is Lasting.FINAL:
+                self._refused[url] = named
+            raise named from setback
+
+    async def _download(self, url: str) -> Fetched:
+        began, path = time.monotonic(), self._temp()
+        with self._borrow() as terms:
+            download = terms.config.download
+            async with ask(terms.client, url, download) as response:
+                body = await save(
+                    response,
+                    path,
+                    declared=self._asset.type,
+                    kind=self._asset.kind,
+                    max_size=download.max_size,
+                    bandwidth=self._bandwidth,
+                )
+        return Fetched(
+            path=path,
+            bytes=body.bytes,
+            sha256=body.sha256,
+            type=body.type,
+            url=shown(url),
+            attempts=self.number,
+            seconds=time.monotonic() - began,
+        )
+
+
+def _in_order(asset: Asset, prefer: str) -> list[str]:
+    """Name the URLs of an asset, the preferred one first."""
+    both = (asset.url, asset.fallback_url) if prefer == "origin" else (asset.fallback_url, asset.url)
+    return list(dict.fromkeys(filter(None, both)))
+
+
+def _all_of(setbacks: Sequence[Setback]) -> Setback:
+    """Join what became of an asset's URLs: as hopeful as the best of them, as patient as the slowest."""
+    if not setbacks:
+        return Setback("no URL to ask", Lasting.FINAL)
+    return Setback(
+        "; ".join(setback.reason for setback in setbacks),
+        min(setback.lasting for setback in setbacks),
+        after=max((setback.after for setback in setbacks if setback.after is not None), default=None),
+    )
+
+
+def _setback_of(state: RetryCallState) -> Setback:
+    error = state.outcome.exception() if state.outcome else None
+    assert isinstance(error, Setback)  # noqa: S101 -- nothing else is retried
+    return error

@@ -1,0 +1,168 @@
+"""What may be asked for: the rules for URLs, and for the addresses that are really dialled.
+
+A URL is judged before each hop, an address at the moment its socket is made, so that neither
+a redirect, a name that resolves elsewhere nor an IP literal in any notation gets past. Pure
+but for the sockets it makes; nothing here waits or connects.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from urllib.parse import urlsplit
+
+from aiohttp import AddrInfoType
+from yarl import URL
+
+from syncd.config.tree import Download
+from syncd.mirror.setback import Lasting, Setback
+
+LONGEST_URL = 8192
+LONGEST_SHOWN = 300
+
+# https://www.iana.org/assignments/iana-ipv4-special-registry (what it calls not globally
+# reachable, the 6to4 relays of RFC 7526 included) and multicast, RFC 5771.
+REFUSED_IPV4 = tuple(
+    map(
+        IPv4Network,
+        (
+            "0.0.0.0/8",  # this network
+            "10.0.0.0/8",  # private
+            "100.64.0.0/10",  # shared by carriers' NATs
+            "127.0.0.0/8",  # loopback
+            "169.254.0.0/16",  # link-local: cloud metadata
+            "172.16.0.0/12",  # private
+            "192.0.0.0/24",  # protocol assignments
+            "192.0.2.0/24",  # documentation
+            "192.88.99.0/24",  # 6to4 relays
+            "192.168.0.0/16",  # private
+            "198.18.0.0/15",  # benchmarks
+            "198.51.100.0/24",  # documentation
+            "203.0.113.0/24",  # documentation
+            "224.0.0.0/4",  # multicast
+            "240.0.0.0/4",  # reserved, broadcast
+        ),
+    )
+)
+
+# https://www.iana.org/assignments/ipv6-address-space: only 2000::/3 is global unicast, which
+# leaves out loopback, ::a.b.c.d, fc00::/7, fe80::/10, fec0::/10, 64:ff9b:1::/48 and multicast.
+GLOBAL_IPV6 = IPv6Network("2000::/3")
+# https://www.iana.org/assignments/iana-ipv6-special-registry, as far as it lies in 2000::/3.
+REFUSED_IPV6 = tuple(
+    map(
+        IPv6Network,
+        (
+            "2001::/23",  # protocol assignments: Teredo, ORCHID, benchmarks; no file lives there
+            "2001:db8::/32",  # documentation
+            "2002::/16",  # 6to4: leads to an IPv4 address
+            "3fff::/20",  # documentation
+        ),
+    )
+)
+# Two prefixes whose last 32 bits are the IPv4 address where the packets end up: mapped
+# addresses (RFC 4291) and NAT64 (RFC 6052), which IPv6-only hosts need.
+EMBEDDED_IPV4 = (IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96"))
+
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST = re.compile(rf"(?=.{{1,254}}\Z)(?:{_LABEL}\.)*{_LABEL}\.?|[0-9a-f:.]*:[0-9a-f:.]*")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_AS_GIVEN = re.compile(r"[!-~]+")
+
+
+class PrivateAddress(OSError):
+    """A name or literal led to an address that is not public.
+
+    An OSError, because the connector goes on to the host's other addresses then.
+    """
+
+
+def is_public(address: str) -> bool:
+    """Tell whether a numeric address may be dialled: global unicast, by the IANA registries."""
+    try:
+        parsed: IPv4Address | IPv6Address = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(parsed, IPv6Address):
+        if parsed.scope_id is not None:
+            return False
+        if not any(parsed in network for network in EMBEDDED_IPV4):
+            return parsed in GLOBAL_IPV6 and not any(parsed in network for network in REFUSED_IPV6)
+        parsed = IPv4Address(int(parsed) & 0xFFFF_FFFF)
+    return not any(parsed in network for network in REFUSED_IPV4)
+
+
+def socket_factory(*, allow_private: bool) -> Callable[[AddrInfoType], socket.socket]:
+    """Make the connector's way to sockets, which sees every address that is dialled.
+
+    The sockets raise nothing by themselves; asking for one to a refused address raises
+    PrivateAddress before it exists.
+    """
+
+    def make(info: AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, address = info
+        if not (allow_private or is_public(str(address[0]))):
+            # One text for all addresses: the connector keeps the type only of equal errors.
+            raise PrivateAddress("not a public address")
+        return socket.socket(family, kind, protocol)
+
+    return make
+
+
+def admit(text: str, download: Download) -> URL:
+    """Check a URL against the rules and make it ready to be sent as it is.
+
+    Raises a final Setback. Text that needs no quoting is kept to the byte, because a
+    presigned URL is void once an escape in it has changed.
+    """
+    url = _parse(text)
+    if url.scheme != "https" and not (url.scheme == "http" and download.allow_http):
+        raise _refusal(f"scheme {url.scheme or 'missing'!r}")
+    if "@" in url.raw_authority:
+        raise _refusal("a user name in it")
+    host = (url.raw_host or "").lower()  # in ASCII, as the globs of the config are
+    if not _HOST.fullmatch(host):
+        raise _refusal("no usable host")
+    if not any(fnmatchcase(host.rstrip("."), pattern) for pattern in download.allowed_hosts):
+        raise _refusal(f"host {host} is not in download.allowed_hosts")
+    return url
+
+
+def host_of(text: str) -> str:
+    """Name the host of a URL for counting; "" where there is none."""
+    try:
+        return (_parse(text).raw_host or "").lower()
+    except Setback:
+        return ""
+
+
+def shown(text: str) -> str:
+    """Write a URL for people: no user, query or fragment, nothing unprintable, bounded."""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return "an unreadable URL"
+    plain = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    printable = "".join(char if char.isprintable() else "?" for char in plain[: LONGEST_SHOWN + 1])
+    return printable if len(printable) <= LONGEST_SHOWN else printable[:LONGEST_SHOWN] + "..."
+
+
+def _parse(text: str) -> URL:
+    if len(text) > LONGEST_URL:
+        raise _refusal(f"longer than {LONGEST_URL} characters")
+    if _CONTROLS.search(text):
+        raise _refusal("control characters in it")
+    try:
+        url = URL(text, encoded=_AS_GIVEN.fullmatch(text) is not None)
+        _ = url.port  # read only when asked for
+    except ValueError as error:
+        raise _refusal("not a URL") from error
+    return url
+
+
+def _refusal(why: str) -> Setback:
+    return Setback(f"a refused URL ({why})", Lasting.FINAL)

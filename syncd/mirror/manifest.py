@@ -1,0 +1,205 @@
+"""What the manifests say, from published assets to bytes (contract: "The manifest").
+
+Pure: rows come in, JSON goes out. A folder's manifest names the files of that folder, an
+export's lists the files inside it, and the index names both without naming single files, so
+that the cost of an event does not grow with the tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import orjson
+
+from syncd.model import ExportContents, FolderContents, FolderLine, Format, Listed, Template, rfc3339
+
+INDEX = "manifest.json"
+CHECKSUMS = "SHA256SUMS"
+_LAYOUT = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+
+
+def entry(listed: Listed) -> dict[str, Any]:
+    """One file as its folder's manifest names it."""
+    asset = listed.asset
+    said: dict[str, Any] = {
+        "path": listed.key,
+        "id": asset.id,
+        "sharing_id": asset.sharing_id or None,
+        "version": asset.version,
+        "kind": asset.kind,
+        "type": listed.type,
+        "bytes": listed.bytes,
+        "sha256": listed.sha256,
+        "width": asset.format.width,
+        "height": asset.format.height,
+        "source_url": listed.source_url,
+        "received_at": rfc3339(listed.received_at),
+        "published_at": rfc3339(listed.published_at),
+        "view_url": asset.view_url or None,
+        "edit_url": asset.edit_url or None,
+        "delivery": listed.delivery,
+    }
+    if listed.superseded:
+        said["superseded"] = True
+    return said
+
+
+def line_of(folder: FolderContents) -> FolderLine:
+    """A folder as the index names it, with the sequence that its next manifest has."""
+    current = [listed for listed in folder.listed if not listed.superseded]
+    return FolderLine(
+        folder=folder.folder,
+        template=_shared_template(folder) or Template(),
+        format_id=(_shared_format(folder) or Format()).id,
+        assets=len(current),
+        bytes=sum(listed.bytes for listed in current),
+        sequence=folder.sequence + 1,
+    )
+
+
+def folder_manifest(folder: FolderContents) -> bytes:
+    """A folder's manifest. `template` and `format` are null where its files don't share one."""
+    template, format_ = _shared_template(folder), _shared_format(folder)
+    said = {
+        "version": 1,
+        "sequence": folder.sequence + 1,
+        "template": template and _template(template, folder),
+        "format": format_ and {
+            "id": format_.id or None,
+            "width": format_.width,
+            "height": format_.height,
+            "unit": format_.unit or None,
+        },
+        "assets": [entry(listed) for listed in folder.listed],
+    }  # fmt: skip
+    return orjson.dumps(said, option=_LAYOUT)
+
+
+def _template(template: Template, folder: FolderContents) -> dict[str, Any]:
+    status = folder.status
+    return {
+        "id": template.id or None,
+        "name": (status.template.name if status else "") or template.name or None,
+        "status": (status.status if status else "") or None,
+        "status_updated_at": rfc3339(status.updated_at) if status else None,
+    }
+
+
+def _shared_template(folder: FolderContents) -> Template | None:
+    """The template of every file here, by id; names may have changed between versions."""
+    newest = max(folder.listed, key=lambda listed: listed.received_at, default=None)
+    if newest is None or len({listed.asset.template.id for listed in folder.listed}) > 1:
+        return None
+    return newest.asset.template
+
+
+def _shared_format(folder: FolderContents) -> Format | None:
+    formats = [listed.asset.format for listed in folder.listed]
+    return formats[0] if formats and len({format_.id for format_ in formats}) == 1 else None
+
+
+def export_line(export: ExportContents) -> dict[str, Any]:
+    """An export as the index names it: `bytes` of its files, `sha256` of its archive."""
+    return {
+        "export_id": export.asset.id,
+        "path": export.key,
+        "files": len(export.files),
+        "bytes": export.bytes,
+        "sha256": export.sha256,
+        "requested_at": rfc3339(export.asset.requested_at),
+        "generated_at": rfc3339(export.asset.generated_at),
+        "published_at": rfc3339(export.published_at),
+        "manifest": export.manifest_key,
+    }
+
+
+def export_manifest(export: ExportContents) -> bytes:
+    """An export's own manifest, which lists its files by their paths below the root."""
+    said = {
+        "version": 1,
+        **export_line(export),
+        "archive": export.archive_key,
+        "source_url": export.source_url,
+        "received_at": rfc3339(export.received_at),
+        "delivery": export.delivery,
+        "files": [{"path": export.path_of(file), "bytes": file.bytes, "sha256": file.sha256} for file in export.files],
+    }
+    return orjson.dumps(said, option=_LAYOUT)
+
+
+def index(
+    folders: Sequence[FolderLine], exports: Sequence[dict[str, Any]], *, sequence: int, generated_at: float
+) -> bytes:
+    """The index of the tree. `exports` are their `export_line`s."""
+    said = {
+        "version": 1,
+        "sequence": sequence,
+        "generated_at": rfc3339(generated_at),
+        "totals": {
+            "assets": sum(line.assets for line in folders),
+            "bytes": sum(line.bytes for line in folders),
+            "folders": len(folders),
+            "exports": len(exports),
+        },
+        "folders": [
+            {
+                "path": line.folder,
+                "template": line.template.id or line.template.name or None,
+                "format": line.format_id or None,
+                "assets": line.assets,
+                "bytes": line.bytes,
+                "manifest": f"{line.folder}/{INDEX}",
+                "sequence": line.sequence,
+            }
+            for line in folders
+        ],
+        "exports": exports,
+    }
+    return orjson.dumps(said, option=_LAYOUT)
+
+
+def folder_checksums(folder: FolderContents) -> bytes:
+    """What `sha256sum -c` reads inside the folder."""
+    return _checksums((listed.key.rpartition("/")[2], listed.sha256) for listed in folder.listed)
+
+
+def export_checksums(export: ExportContents) -> bytes:
+    """What `sha256sum -c` reads inside the folder that holds the export."""
+    above = len(export.key.rpartition("/")[0]) + 1
+    return _checksums((export.path_of(file)[above:], file.sha256) for file in export.files)
+
+
+def _checksums(files: Iterable[tuple[str, str]]) -> bytes:
+    return "".join(f"{sha256}  {name}\n" for name, sha256 in files).encode()
+
+
+def flat(folders: Iterable[FolderContents], exports: Iterable[ExportContents]) -> Iterator[dict[str, Any]]:
+    """Every published file as one row, for `manifest export`."""
+    for folder in folders:
+        for listed in folder.listed:
+            asset = listed.asset
+            yield {
+                **entry(listed),
+                "template_id": asset.template.id or None,
+                "template": asset.template.name or None,
+                "format": asset.format.id or None,
+                "superseded": listed.superseded,
+                "export_id": None,
+            }
+    for export in exports:
+        line = export_line(export)
+        for file in export.files:
+            yield {
+                "path": export.path_of(file),
+                "id": export.asset.id,
+                "kind": "export",
+                "bytes": file.bytes,
+                "sha256": file.sha256,
+                "source_url": export.source_url,
+                "received_at": rfc3339(export.received_at),
+                "published_at": line["published_at"],
+                "delivery": export.delivery,
+                "superseded": False,
+                "export_id": export.asset.id,
+            }

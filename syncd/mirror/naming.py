@@ -1,0 +1,165 @@
+"""From an asset to its key: the path below the mirror root that it would like to have.
+
+A layout is rendered with the asset's own words, each part is made safe, folders of templates
+and formats are reserved so that they keep their first name. Pure: time is an argument, and who
+has a name already is asked through `Reserve`, which the journal answers inside its transaction.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from urllib.parse import unquote
+
+from syncd.config.units import layout_fields
+from syncd.mirror.portable import (
+    PART,
+    SHORTEST,
+    WHOLE,
+    Style,
+    candidates,
+    clean,
+    split_extension,
+    suffixed,
+)
+from syncd.model import Asset, Template
+
+Reserve = Callable[[str, str, Iterable[str]], str]
+"""`(scope, owner, candidates)` to the name this owner has in that scope, else the first that is free by
+`fold`, which is the owner's from now on. Candidates never end: stop at the first free one."""
+
+_SUFFIXES = len("~") + 64 + len(".v") + len(str(2**53))
+"""Bytes that an id of the owner and a version may add to a wanted file name."""
+
+_ALIASES = {"jpeg": ("jpeg", "jpg"), "jpg": ("jpeg", "jpg")}
+
+
+def key_for(
+    asset: Asset,
+    layout: str,
+    style: Style,
+    received_at: float,
+    reserve: Reserve,
+    *,
+    sha256: str | None = None,
+) -> str | None:
+    """Render a layout to the key that a visual wants; None while it needs the content's `sha256` (hex).
+
+    The wish is not reserved: the caller does that with `candidates`, under the visual's identity,
+    and there is room left for the ids. `received_at` is in unix seconds.
+    """
+    fields = layout_fields(layout)
+    if "hash" in fields and sha256 is None:
+        return None
+
+    def folder(scope: str, owner: str, text: str) -> str:
+        wanted = clean(text, style, limit=PART - _SUFFIXES)
+        return reserve(scope, owner, candidates(wanted, owner, folder=True))
+
+    def named(scope: str, thing: Template) -> str:
+        return folder(scope, thing.id or thing.name, thing.name or thing.id or f"no-{scope}")
+
+    stem, ext = _typed(_filename(asset, style), asset.type)
+    # Called only if the layout has the field: a folder that nobody uses is not reserved.
+    read: dict[str, Callable[[], str]] = {
+        "template": lambda: named("template", asset.template),
+        "template_id": lambda: asset.template.id or "no-template",
+        "project": lambda: named("project", asset.project),
+        "format": lambda: folder("format", asset.format.id, asset.format.id or "multipage"),
+        "format_id": lambda: asset.format.id or "multipage",
+        "width": lambda: _length(asset.format.width),
+        "height": lambda: _length(asset.format.height),
+        "type": lambda: extensions(asset.type)[0],
+        "id": lambda: asset.id,
+        "sharing_id": lambda: asset.sharing_id or asset.id,
+        "version": lambda: str(asset.version or 0),
+        "date": lambda: _day(received_at),
+        "filename": lambda: f"{stem}.{ext}",
+        "stem": lambda: stem,
+        "ext": lambda: ext,
+        "hash": lambda: (sha256 or "")[:8],
+    }
+    values = {field: read[field]() for field in fields}
+    *folders, last = [clean(part.format_map(values), style) for part in layout.split("/")]
+    name = ".".join(_typed(last, asset.type))
+    return _joined(folders, clean(name, style, limit=PART - _SUFFIXES), style)
+
+
+def export_key(asset: Asset, layout: str, style: Style, received_at: float) -> str:
+    """Render the layout of exports to the folder that an export wants.
+
+    A `_` that the operator put in front of a part stays. An id has no dots in it, so that no
+    export's folder is called like the manifest (`NAME.json`) of another.
+    """
+    values = {"date": _day(received_at), "export_id": asset.id.replace(".", "_")}
+    *folders, last = [_kept_underscores(part, values, style) for part in layout.split("/")]
+    return _joined(folders, last, style)
+
+
+def is_per_version(layout: str) -> bool:
+    """Tell if each version of a visual gets a key of its own; else all of them share one."""
+    return not layout_fields(layout).isdisjoint({"version", "hash", "id", "date"})
+
+
+def with_extension(key: str, type_: str) -> str:
+    """Give the key that a visual wants whose type has changed: the same stem, the new type's extension."""
+    parent, slash, name = key.rpartition("/")
+    stem, ext = split_extension(name)
+    if ext[1:].lower() in extensions(type_):
+        return key
+    # The name was made safe in its style already; only syncd's own names could have come about.
+    return parent + slash + clean(f"{stem}.{extensions(type_)[0]}", "unicode")
+
+
+def version_key(key: str, label: str) -> str:
+    """Name the place beside `key` where an older version stays: `NAME.vN.EXT` for the label N."""
+    return suffixed(key, f".v{label}")
+
+
+def extensions(type_: str) -> tuple[str, ...]:
+    """List the extensions that files of a type may have, the type's own first. Never empty, plain ASCII."""
+    word = re.sub("[^a-z0-9]", "", type_.lower())[:16] or "bin"
+    return _ALIASES.get(word, (word,))
+
+
+def _filename(asset: Asset, style: Style) -> str:
+    """Find what the platform calls the file: its name, else the end of its URL, else its id."""
+    path = re.split("[?#]", asset.url, maxsplit=1)[0].partition("://")[2].partition("/")[2]
+    named = (asset.filename, unquote(path.rpartition("/")[2]))
+    name = clean(next((text for text in named if text.strip()), asset.id), style)
+    if asset.kind == "fallback":  # it bears the name of its zip
+        stem, ext = split_extension(name)
+        return stem if ext.lower() == ".zip" else name
+    return name
+
+
+def _typed(name: str, type_: str) -> tuple[str, str]:
+    """Split a name into stem and extension; what is no extension of the type belongs to the stem."""
+    stem, ext = split_extension(name)
+    accepted = extensions(type_)
+    return (stem, ext[1:]) if ext[1:].lower() in accepted else (name, accepted[0])
+
+
+def _kept_underscores(part: str, values: dict[str, str], style: Style) -> str:
+    rest = part.lstrip("_")
+    front = part[: len(part) - len(rest)]
+    return front + clean(rest.format_map(values), style, limit=PART - _SUFFIXES) if rest else front
+
+
+def _joined(folders: list[str], name: str, style: Style) -> str:
+    """Join parts to a path with room for suffixes; where it gets too long, all parts share alike."""
+    parts = [*folders, name]
+    path = "/".join(parts)
+    if len(path.encode()) <= WHOLE - _SUFFIXES:
+        return path
+    share = max(SHORTEST, (WHOLE - _SUFFIXES + 1) // len(parts) - 1)
+    return "/".join(part if part.startswith("_") else clean(part, style, limit=share) for part in parts)
+
+
+def _length(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.10g}"
+
+
+def _day(received_at: float) -> str:
+    return datetime.fromtimestamp(received_at, UTC).date().isoformat()

@@ -1,0 +1,256 @@
+"""Reads ZIP archives that may lie: their directory and their entries' bytes, in bounded memory.
+
+`zipfile` is not used: it builds the list of a million entries before anyone can count them, expands
+bzip2 and LZMA without bound and forgives what we must not. What an entry's name may be, and where
+its bytes go, is `archive`'s business. Layout and field names follow APPNOTE.TXT 6.3.10 of PKWARE.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+from syncd.errors import SyncdError
+
+PIECE = 1 << 20
+"""Bytes of content handed out at once, at most."""
+
+_PACKED_PIECE = 1 << 18
+_LONGEST_NAME = 1024
+_LARGEST_DICTIONARY = 64 << 20
+"""Bytes that LZMA may look back, and so keeps in memory: what `xz -9` uses."""
+
+_END = struct.Struct("<4sHHHHIIH")
+_END64 = struct.Struct("<4sQHHIIQQQQ")
+_LOCATOR = struct.Struct("<4sIQI")
+_CENTRAL = struct.Struct("<4sHHHHHHIIIHHHHHII")
+_LOCAL = struct.Struct("<4sHHHHHIIIHH")
+
+_STORED, _DEFLATED, _BZIP2, _LZMA = 0, 8, 12, 14
+_ENCRYPTED = 0x2041
+"""Flag bits 0 (encrypted), 6 (strongly) and 13 (directory masked)."""
+_UTF8 = 0x800
+_WIDE = 0xFFFFFFFF
+"""A 32-bit field that says: look into the zip64 extra field."""
+
+
+class ArchiveRefused(SyncdError):
+    """The archive is damaged, hostile or beyond the limits: no later attempt at these bytes would mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry as the archive's directory describes it; sizes and `offset` in bytes, `mode` as in stat(2)."""
+
+    raw: bytes
+    flags: int
+    method: int
+    crc: int
+    packed: int
+    size: int
+    mode: int
+    offset: int
+
+    @property
+    def name(self) -> str:
+        """The name as text. Many tools write UTF-8 without saying so; what is not UTF-8 is code page 437."""
+        try:
+            return self.raw.decode()
+        except UnicodeDecodeError:
+            return self.raw.decode("cp437")
+
+    def refused(self, reason: str) -> ArchiveRefused:
+        """Say why the archive is refused because of this entry, in text that is safe to print."""
+        return ArchiveRefused(f"entry {self.name[:120]!r} {reason}")
+
+
+def read_directory(file: BinaryIO, max_entries: int) -> list[Entry]:
+    """Read the directory, in its own order. Counts before it keeps, and refuses entries that share bytes."""
+    start, end = _directory_span(file)
+    file.seek(start)
+    entries: list[Entry] = []
+    at = start
+    while at < end:
+        if len(entries) == max_entries:
+            raise ArchiveRefused(f"the archive has more than {max_entries} entries")
+        entry, length = _read_entry(file)
+        entries.append(entry)
+        at += length
+    if at != end:
+        raise ArchiveRefused("the archive's directory is damaged")
+    _refuse_overlaps(entries, start)
+    return entries
+
+
+def read_content(file: BinaryIO, entry: Entry) -> Iterator[bytes]:
+    """Yield an entry's bytes in pieces; raises at the end if length or CRC are not what was announced."""
+    file.seek(entry.offset)
+    header = file.read(_LOCAL.size)
+    if len(header) != _LOCAL.size or not header.startswith(b"PK\3\4"):
+        raise entry.refused("is not where the directory says")
+    *_, name_length, extra_length = _LOCAL.unpack(header)
+    if file.read(name_length) != entry.raw:
+        raise entry.refused("has two different names")
+    file.seek(extra_length, os.SEEK_CUR)
+    size = crc = 0
+    for piece in _unpacked(file, entry) if entry.size else ():
+        size += len(piece)
+        if size > entry.size:
+            raise entry.refused("is larger than announced")
+        crc = zlib.crc32(piece, crc)
+        yield piece
+    if size != entry.size:
+        raise entry.refused("is truncated")
+    if crc != entry.crc:
+        raise entry.refused("does not match its CRC")
+
+
+def _directory_span(file: BinaryIO) -> tuple[int, int]:
+    """Find where the directory begins and ends. Nothing may stand before, between or behind what we know."""
+    size = file.seek(0, os.SEEK_END)
+    tail_at = max(0, size - _END.size - 0xFFFF - _LOCATOR.size - _END64.size)
+    file.seek(tail_at)
+    tail = file.read()
+    end = tail.rfind(b"PK\5\6")
+    if end < 0 or end + _END.size > len(tail):
+        raise ArchiveRefused("the archive is truncated or not a ZIP file: it has no end record")
+    _, disk, first_disk, _, _, length, start, comment = _END.unpack_from(tail, end)
+    if end + _END.size + comment != len(tail) or disk or first_disk:
+        raise ArchiveRefused("the archive's end record is damaged, or it is one of several parts")
+    record = end - _LOCATOR.size - _END64.size
+    if record >= 0 and tail.startswith(b"PK\6\7", end - _LOCATOR.size):
+        _, _, record_at, _ = _LOCATOR.unpack_from(tail, end - _LOCATOR.size)
+        signature, *_, length, start = _END64.unpack_from(tail, record)
+        if signature != b"PK\6\6" or record_at != tail_at + record:
+            raise ArchiveRefused("the archive's zip64 end record is damaged")
+        end = record
+    if start + length != tail_at + end:
+        raise ArchiveRefused("the archive's directory is not where its end record says")
+    return start, start + length
+
+
+def _read_entry(file: BinaryIO) -> tuple[Entry, int]:
+    """Read one record of the directory, and tell its length."""
+    fixed = file.read(_CENTRAL.size)
+    if len(fixed) != _CENTRAL.size or not fixed.startswith(b"PK\1\2"):
+        raise ArchiveRefused("the archive's directory is damaged")
+    (_, _, _, flags, method, _, _, crc, packed, size, name, extra, comment, disk, _, attributes, offset) = (
+        _CENTRAL.unpack(fixed)
+    )
+    if name > _LONGEST_NAME:
+        raise ArchiveRefused(f"the archive has a name of {name} bytes, more than {_LONGEST_NAME}")
+    raw = file.read(name)
+    size, packed, offset = _widened(file.read(extra), size, packed, offset)
+    file.seek(comment, os.SEEK_CUR)
+    entry = Entry(raw, flags, method, crc, packed, size, attributes >> 16, offset)
+    if flags & _ENCRYPTED:
+        raise entry.refused("is encrypted")
+    if method not in (_STORED, _DEFLATED, _BZIP2, _LZMA):
+        raise entry.refused(f"is compressed in a way that is not supported (method {method})")
+    if disk:
+        raise entry.refused("is in another part of the archive")
+    if flags & _UTF8 and entry.name.encode() != raw:
+        raise entry.refused("says that its name is UTF-8, which it is not")
+    return entry, _CENTRAL.size + name + extra + comment
+
+
+def _widened(extra: bytes, *values: int) -> list[int]:
+    """Replace the fields that did not fit into 32 bits by those of the zip64 extra field."""
+    while len(extra) >= 4:  # noqa: PLR2004 - a tag and a length of two bytes each
+        tag, length = struct.unpack_from("<HH", extra)
+        if tag == 1:
+            wide = struct.iter_unpack("<Q", extra[4 : 4 + length // 8 * 8])
+            return [next(wide, (value,))[0] if value == _WIDE else value for value in values]
+        extra = extra[4 + length :]
+    return list(values)
+
+
+def _refuse_overlaps(entries: list[Entry], directory: int) -> None:
+    """Refuse the bomb in which many entries share the same packed bytes, or reach into the directory."""
+    following = directory
+    for entry in sorted(entries, key=lambda entry: entry.offset, reverse=True):
+        if entry.offset + _LOCAL.size + len(entry.raw) + entry.packed > following:
+            raise entry.refused("overlaps with what follows it")
+        following = entry.offset
+
+
+class _Decoder(Protocol):
+    """What bz2 and lzma offer: output that is bounded per call."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+class _Inflater:
+    """zlib's raw inflate in the shape of the other two."""
+
+    def __init__(self) -> None:
+        self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+
+    @property
+    def eof(self) -> bool:
+        return self._inflate.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._inflate.unconsumed_tail
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
+        return self._inflate.decompress(self._inflate.unconsumed_tail + data, max_length)
+
+
+def _unpacked(file: BinaryIO, entry: Entry) -> Iterator[bytes]:
+    """Yield what the packed bytes from here on expand to; stops where they end, whole or not."""
+    left = entry.packed
+    if entry.method == _STORED:
+        yield from _pieces(file, left)
+        return
+    decoder: _Decoder
+    if entry.method == _LZMA:
+        decoder = _lzma_decoder(file.read(9), entry)
+        left -= 9
+    else:
+        decoder = _Inflater() if entry.method == _DEFLATED else bz2.BZ2Decompressor()
+    packed = _pieces(file, left)
+    while not decoder.eof:
+        data = next(packed, b"") if decoder.needs_input else b""
+        starved = decoder.needs_input and not data
+        try:
+            piece = decoder.decompress(data, PIECE)
+        except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as error:  # bz2 raises OSError
+            raise entry.refused(f"is damaged: {error}") from None
+        if piece:
+            yield piece
+        elif starved:
+            return
+
+
+def _pieces(file: BinaryIO, length: int) -> Iterator[bytes]:
+    while length > 0 and (piece := file.read(min(length, _PACKED_PIECE))):
+        length -= len(piece)
+        yield piece
+
+
+def _lzma_decoder(header: bytes, entry: Entry) -> lzma.LZMADecompressor:
+    """Set up LZMA from the header that APPNOTE 5.8.8 puts before the packed bytes."""
+    if len(header) != 9 or header[2:4] != b"\5\0":  # noqa: PLR2004 - version, length 5, properties
+        raise entry.refused("has a damaged LZMA header")
+    properties, dictionary = struct.unpack_from("<BI", header, 4)
+    if dictionary > _LARGEST_DICTIONARY:
+        raise entry.refused(f"needs {dictionary} bytes of memory to be unpacked")
+    rest, lc = divmod(properties, 9)
+    pb, lp = divmod(rest, 5)
+    chain = [{"id": lzma.FILTER_LZMA1, "dict_size": max(dictionary, 4096), "lc": lc, "lp": lp, "pb": pb}]
+    try:
+        return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=chain)
+    except (lzma.LZMAError, ValueError) as error:
+        raise entry.refused(f"has a damaged LZMA header: {error}") from None

@@ -1,0 +1,43 @@
+"""The one picture of how things are, for `/api/status`, the status page and `syncd status`.
+
+Part of it only the daemon knows, the rest is in the journal; here they are put together in the
+contract's shape. Who asks, and how it is shown, is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from syncd.journal.reading import SqliteReader
+from syncd.model import rfc3339
+
+
+def status(
+    live: Mapping[str, Any],
+    *,
+    reasons: Sequence[str],
+    deliveries: Mapping[str, int],
+    reader: SqliteReader,
+    now: float,
+) -> dict[str, Any]:
+    """Put the status together; reads the journal.
+
+    `live` is {version, started_at, config {path, generation, loaded_at, error}, disk
+    {mirror_free, journal_free}}, its times in unix seconds or None. `reasons` say why nothing
+    can be accepted. `deliveries` counts since the start.
+    """
+    depth, oldest_seconds = reader.queue(now)
+    return {
+        "version": live["version"],
+        "started_at": rfc3339(live["started_at"]),
+        "ready": not reasons,
+        "reasons": list(reasons),
+        "config": {**live["config"], "loaded_at": rfc3339(live["config"]["loaded_at"])},
+        "deliveries": dict(deliveries),
+        "assets": reader.counts(),
+        "queue": {"depth": depth, "oldest_seconds": round(oldest_seconds, 3)},
+        "disk": dict(live["disk"]),
+        "last_delivery_at": reader.last_delivery_at(),
+        "failures": reader.failures(),
+    }

@@ -1,0 +1,69 @@
+"""Exports on their way from archive to folder.
+
+An archive is unpacked in a thread, checked entry by entry as it grows, and published with
+one move. What is no archive is published as the file that it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import threading
+from pathlib import Path
+
+from syncd.config import Config
+from syncd.errors import StoreUnavailable
+from syncd.mirror.archive import extract
+from syncd.mirror.unzip import ArchiveRefused
+from syncd.model import ExportFile, Failed, Fetched, Job
+from syncd.pipeline import Works
+from syncd.pipeline.publishing import Publisher, Unpacked
+
+
+async def publish_export(works: Works, publisher: Publisher, job: Job, fetched: Fetched) -> Failed | None:
+    """Unpack and publish a fetched export; returns why it can't be, if so. Raises StoreUnavailable."""
+    config = works.live.config
+    if fetched.type != "zip" or not config.exports.extract:
+        alone = (ExportFile("", fetched.bytes, fetched.sha256),)
+        return await publisher.publish(job, fetched, Unpacked(fetched.path, f".{fetched.type}", alone))
+    into = works.store.temp()
+    try:
+        files = await _unpack(fetched.path, into, config)
+        kept = fetched.path if config.exports.keep_archive else None
+        return await publisher.publish(job, fetched, Unpacked(into, "", files, kept))
+    except ArchiveRefused as refused:
+        return Failed(f"the archive is refused: {refused}", fetched.attempts)
+    except OSError as error:
+        raise StoreUnavailable(f"the export can't be unpacked: {error.strerror or error}") from error
+    finally:
+        # What was published has moved away; whatever is left here is not wanted any more.
+        await asyncio.to_thread(_remove, into, fetched.path)
+
+
+async def _unpack(archive: Path, into: Path, config: Config) -> tuple[ExportFile, ...]:
+    cancelled = threading.Event()
+    work = asyncio.get_running_loop().run_in_executor(
+        None,
+        lambda: extract(
+            archive,
+            into,
+            max_files=config.exports.max_files,
+            max_expanded=config.exports.max_expanded,
+            style=config.mirror.names,
+            file_mode=config.mirror.file_mode,
+            dir_mode=config.mirror.dir_mode,
+            cancelled=cancelled.is_set,
+        ),
+    )
+    try:
+        return tuple(await asyncio.shield(work))
+    except asyncio.CancelledError:
+        cancelled.set()
+        await asyncio.wait([work])  # the thread must be out of the folder before it is removed
+        work.exception()
+        raise
+
+
+def _remove(into: Path, archive: Path) -> None:
+    shutil.rmtree(into, ignore_errors=True)
+    archive.unlink(missing_ok=True)

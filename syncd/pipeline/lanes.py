@@ -1,0 +1,169 @@
+"""Jobs are claimed and fetched here, in two lanes, so that a large export never holds up a banner.
+
+A lane keeps a bounded number of jobs in hand and leaves the rest in the journal. Expected
+failures come back from `fetch` as values and return to the journal with their next time; a
+disk that can't be written stops the claiming and burns no attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import random
+from dataclasses import dataclass
+
+from syncd.config import Retry as Patience
+from syncd.errors import JournalUnavailable, StoreUnavailable
+from syncd.journal import Again, GaveUp
+from syncd.mirror.fetch import fetch
+from syncd.mirror.limits import Bandwidth, Slots
+from syncd.model import Failed, Fetched, Job, Lane, Retry
+from syncd.pipeline import Works, count_finished, rules_of
+from syncd.pipeline.exports import publish_export
+from syncd.pipeline.publishing import Publisher
+from syncd.pipeline.room import Room
+
+log = logging.getLogger(__name__)
+
+IN_HAND = {"visuals": 1000, "exports": 8}
+"""Jobs a lane has claimed at most: those that download, and those that wait a moment between attempts."""
+EXPORTS_AT_ONCE = 4
+LONGEST_PAUSE = 3600.0
+_AFTER_TROUBLE = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One lane with what its jobs share."""
+
+    name: Lane
+    works: Works
+    room: Room
+    publisher: Publisher
+    slots: Slots
+    bandwidth: Bandwidth
+
+
+def slots_of(works: Works, lane: Lane) -> Slots:
+    """The download slots of a lane, as many as the config in force says."""
+
+    def limits() -> tuple[int, int]:
+        download = works.live.config.download
+        most = EXPORTS_AT_ONCE if lane == "exports" else download.concurrency
+        return min(most, download.concurrency), min(most, download.per_host)
+
+    return Slots(limits)
+
+
+async def run_lane(line: Line) -> None:
+    """Fetch what is due until `stopping` is set, then finish what is in hand.
+
+    Cancellation abandons what is in hand; the journal still has it.
+    """
+    works, held, freed = line.works, set[int](), asyncio.Event()
+
+    def let_go(row: int, _: object) -> None:
+        held.discard(row)
+        freed.set()
+
+    async with asyncio.TaskGroup() as jobs:
+        while True:
+            await _first_of(None, line.room.usable, works.stopping)
+            if works.stopping.is_set():
+                return
+            works.queued.clear()
+            freed.clear()
+            free = IN_HAND[line.name] - len(held)
+            try:
+                claimed = await works.journal.claim(line.name, free, works.clock(), frozenset(held)) if free else []
+                due = await works.journal.next_due(line.name, works.clock())
+            except JournalUnavailable as trouble:
+                log.warning("jobs wait: %s", trouble)
+                await _first_of(_AFTER_TROUBLE, works.stopping)
+                continue
+            for job in claimed:
+                held.add(job.row)
+                task = jobs.create_task(_work(line, job), name=f"job {job.row}")
+                task.add_done_callback(functools.partial(let_go, job.row))
+            if free and len(claimed) == free:
+                continue
+            wait = None if due is None else max(due - works.clock(), 0.0)
+            await _first_of(wait, works.stopping, freed if len(held) == IN_HAND[line.name] else works.queued)
+
+
+async def _first_of(seconds: float | None, *events: asyncio.Event) -> None:
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+async def _work(line: Line, job: Job) -> None:
+    """One go at one job, to the end that the journal records."""
+    works = line.works
+    try:
+        result = await fetch(
+            job.asset,
+            temp=line.room.temp,
+            borrow=works.live.borrow,
+            slots=line.slots,
+            bandwidth=line.bandwidth,
+        )
+        if isinstance(result, Fetched):
+            works.metrics.downloaded(result.bytes, result.seconds)
+            failed = await _publish(line, job, result)
+            if failed is None:
+                return
+            result = failed
+        await _settle(works, job, ending(job, result, works.live.config.retry, works.clock()))
+    except StoreUnavailable as trouble:
+        line.room.doubt(str(trouble))
+
+
+async def _publish(line: Line, job: Job, fetched: Fetched) -> Failed | None:
+    if job.asset.kind == "export":
+        return await publish_export(line.works, line.publisher, job, fetched)
+    return await line.publisher.publish(job, fetched)
+
+
+def ending(job: Job, result: Retry | Failed, patience: Patience, now: float) -> Again | GaveUp:
+    """Whether a job gets another go, and when: pauses double, and the last go is at `give_up_at`.
+
+    A server that asks for more than `longest` gets just the time it asks for.
+    """
+    if isinstance(result, Failed):
+        return GaveUp(job, result)
+    reason, attempts = result.reason, result.attempts
+    if now >= job.give_up_at:
+        return GaveUp(job, Failed(f"{reason}; given up after retry.give_up_after", attempts))
+    if result.after is not None and result.after > patience.longest:
+        if now + result.after > job.give_up_at:
+            return GaveUp(job, Failed(f"{reason}; the server asks to wait beyond retry.give_up_after", attempts))
+        return Again(job, result, now + result.after)
+    pause = min(patience.pause * 2.0 ** min(job.goes, 32), LONGEST_PAUSE)
+    pause *= random.uniform(0.9, 1.0)  # noqa: S311 - spreads what failed together, no secret
+    return Again(job, result, min(now + max(pause, result.after or 0.0), job.give_up_at))
+
+
+async def _settle(works: Works, job: Job, end: Again | GaveUp) -> None:
+    while True:
+        try:
+            finished = await works.journal.settle([end], rules_of(works.live.config), works.clock())
+        except JournalUnavailable as trouble:
+            log.warning("an outcome waits: %s", trouble)
+            await asyncio.sleep(_AFTER_TROUBLE)
+        else:
+            break
+    count_finished(works, finished)
+    facts = {"delivery": job.delivery, "asset": job.asset.id, "path": job.key}
+    match end:
+        case Again():
+            works.metrics.asset(job.asset.source, "retried")
+            log.warning("asset waits for its next go", extra={**facts, "reason": end.why.reason})
+        case GaveUp():
+            works.metrics.asset(job.asset.source, "failed")
+            log.error("asset failed", extra={**facts, "reason": end.why.reason})
+    works.queued.set()  # its next time may be the earliest

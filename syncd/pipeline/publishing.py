@@ -1,0 +1,207 @@
+"""Fetched files become visible here: one batch at a time takes all that wait.
+
+A batch is placed by the journal, moved by the store behind one barrier, and recorded by the
+journal. Being the only one who moves and removes, this loop decides the order of things, so
+that an older version can't come after a newer one, nor a removal after a publication.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from syncd.errors import JournalUnavailable, StoreUnavailable
+from syncd.journal import Dropped, Ending, GaveUp, Placement, Published
+from syncd.model import ExportFile, Failed, Fetched, Job
+from syncd.pipeline import Works, count_finished, rules_of
+from syncd.store import Move
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 256
+_AFTER_TROUBLE = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """An export as it is to be published: `temp` under the job's key plus `ending`, with its listing.
+
+    `temp` is a folder, or the file itself where `ending` is an extension. `archive` is kept as
+    KEY.zip where it is given.
+    """
+
+    temp: Path
+    ending: str
+    files: tuple[ExportFile, ...]
+    archive: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    job: Job
+    fetched: Fetched
+    unpacked: Unpacked | None
+    answer: asyncio.Future[Failed | None]
+
+
+class Publisher:
+    """The one who moves files in the tree. `run` works, `publish` asks for it."""
+
+    def __init__(self, works: Works) -> None:
+        self._works = works
+        self._waiting: list[_Waiting] = []
+        self._stir = asyncio.Event()
+
+    async def publish(self, job: Job, fetched: Fetched, unpacked: Unpacked | None = None) -> Failed | None:
+        """Make a fetched file visible; returns once that is recorded, or with why it can't be.
+
+        A file that is no longer wanted is dropped, which is fine too. Raises StoreUnavailable
+        where the tree can't be written now; the job is as if it had not been fetched.
+        """
+        answer: asyncio.Future[Failed | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(job, fetched, unpacked, answer))
+        self._stir.set()
+        return await answer
+
+    def sweep(self) -> None:
+        """Have files removed that no manifest names any more."""
+        self._stir.set()
+
+    async def run(self) -> None:
+        """Publish and remove as asked. Ends by cancellation."""
+        while True:
+            await self._stir.wait()
+            self._stir.clear()
+            while batch := self._next_batch():
+                await self._publish(batch)
+            try:
+                await self._remove_dropped()
+            except (JournalUnavailable, StoreUnavailable) as trouble:
+                log.warning("removals wait: %s", trouble)
+
+    def _next_batch(self) -> list[_Waiting]:
+        """Those who waited longest, and of each visual only one: the next depends on its outcome."""
+        batch: dict[int, _Waiting] = {}
+        later = []
+        for waiting in self._waiting:
+            if waiting.answer.cancelled():
+                _discard(waiting)
+            elif waiting.job.visual in batch or len(batch) == _AT_ONCE:
+                later.append(waiting)
+            else:
+                batch[waiting.job.visual] = waiting
+        self._waiting = later
+        return list(batch.values())
+
+    async def _publish(self, batch: list[_Waiting]) -> None:
+        works = self._works
+        rules = rules_of(works.live.config)
+        try:
+            placements = await works.journal.place([(item.job, item.fetched) for item in batch], rules)
+            placed = list(zip(batch, placements, strict=True))
+            wanted = [(item, place) for item, place in placed if isinstance(place, Placement)]
+            moved = await works.store.publish([move for item, place in wanted for move in _moves(item, place)])
+        except (JournalUnavailable, StoreUnavailable) as trouble:
+            for item in batch:
+                _discard(item)
+                if not item.answer.done():
+                    item.answer.set_exception(StoreUnavailable(str(trouble)))
+            return
+        faults = iter(moved)
+        endings = [self._ending(item, placement, faults) for item, placement in placed]
+        await self._record(endings)
+        for item, end in zip(batch, endings, strict=True):
+            self._answer(item, end)
+        works.changed.set()
+
+    def _ending(self, item: _Waiting, placement: Placement | str, faults: Iterator[str | None]) -> Ending:
+        if isinstance(placement, str):
+            return Dropped(item.job, placement)
+        fault = next(filter(None, [next(faults) for _ in _moves(item, placement)]), None)
+        if fault is not None:
+            return GaveUp(item.job, Failed(fault, item.fetched.attempts))
+        unpacked = item.unpacked
+        return Published(
+            placement=placement,
+            job=item.job,
+            fetched=item.fetched,
+            at=self._works.clock(),
+            key=placement.key + (unpacked.ending if unpacked else ""),
+            files=unpacked.files if unpacked else None,
+            archive_key=f"{placement.key}.zip" if unpacked and unpacked.archive else None,
+        )
+
+    async def _record(self, endings: Sequence[Ending]) -> None:
+        """Record what is visible, however long it takes: the files are there already."""
+        works = self._works
+        while endings:
+            try:
+                finished = await works.journal.settle(endings, rules_of(works.live.config), works.clock())
+            except JournalUnavailable as trouble:
+                log.warning("published files wait for their record: %s", trouble)
+                await asyncio.sleep(_AFTER_TROUBLE)
+            else:
+                count_finished(works, finished)
+                return
+
+    def _answer(self, item: _Waiting, end: Ending) -> None:
+        metrics, asset = self._works.metrics, item.job.asset
+        facts = {"delivery": item.job.delivery, "asset": asset.id, "path": item.job.key}
+        match end:
+            case Published():
+                metrics.asset(asset.source, "published")
+                metrics.published(end.at - item.job.received_at)
+                log.info("asset published", extra={**facts, "path": end.key, "bytes": item.fetched.bytes})
+            case Dropped():
+                metrics.asset(asset.source, "superseded")
+                log.info("asset dropped", extra={**facts, "reason": end.why})
+                _discard(item)
+            case GaveUp():
+                metrics.asset(asset.source, "failed")
+                log.error("asset failed", extra={**facts, "reason": end.why.reason})
+                _discard(item)
+        if not item.answer.done():
+            item.answer.set_result(None)
+
+    async def _remove_dropped(self) -> None:
+        works = self._works
+        while keys := await works.journal.removable(_AT_ONCE):
+            await works.store.remove(keys)
+            await works.journal.removed(keys)
+            log.info("older versions removed", extra={"files": len(keys)})
+
+
+async def recover(works: Works) -> None:
+    """Answer what a crash left open: files that had moved are recorded, the others fetched again.
+
+    Raises StoreUnavailable where the tree can't be looked at.
+    """
+    found = [
+        Published(placement, job, fetched, works.clock(), placement.key)
+        for job, fetched, placement in await works.journal.interrupted()
+        if await works.store.holds(placement.key, fetched.bytes, fetched.sha256)
+    ]
+    if found:
+        count_finished(works, await works.journal.settle(found, rules_of(works.live.config), works.clock()))
+        log.info("publications recorded that a crash had cut off", extra={"assets": len(found)})
+    await works.journal.forget_placing()
+
+
+def _moves(item: _Waiting, placement: Placement) -> list[Move]:
+    if item.unpacked is None:
+        return [Move(item.fetched.path, placement.key, placement.keep_as)]
+    moves = [Move(item.unpacked.temp, placement.key + item.unpacked.ending)]
+    if item.unpacked.archive is not None:
+        moves.append(Move(item.unpacked.archive, f"{placement.key}.zip"))
+    return moves
+
+
+def _discard(item: _Waiting) -> None:
+    """Remove the temp files of something that won't be published."""
+    item.fetched.path.unlink(missing_ok=True)
+    if item.unpacked is not None and item.unpacked.temp.is_dir():
+        shutil.rmtree(item.unpacked.temp, ignore_errors=True)

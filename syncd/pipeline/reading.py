@@ -1,0 +1,95 @@
+"""Deliveries are read here: decoded, filtered, and handed back to the journal as decisions.
+
+One reader takes them in the order of their receipt. What can't be understood is set aside
+with the reason; nothing that a payload says may stop the reading of the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from syncd.config import Config
+from syncd.errors import JournalUnavailable
+from syncd.journal import Decision
+from syncd.mirror.plan import select
+from syncd.model import Delivery, Malformed, Unknown
+from syncd.pipeline import Works, count_finished, rules_of
+from syncd.sources import SOURCES
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 64
+"""Deliveries in one transaction: acknowledgements wait behind it for some milliseconds at most."""
+_AFTER_TROUBLE = 1.0
+
+
+async def read_deliveries(works: Works) -> None:
+    """Decide deliveries as they arrive. Ends by cancellation."""
+    while True:
+        works.journal.arrived.clear()
+        try:
+            more = await _read_some(works)
+        except JournalUnavailable as trouble:
+            log.warning("deliveries wait: %s", trouble)
+            await asyncio.sleep(_AFTER_TROUBLE)
+            continue
+        if not more:
+            await works.journal.arrived.wait()
+
+
+async def _read_some(works: Works) -> bool:
+    deliveries = await works.journal.inbox(_AT_ONCE)
+    config = works.live.config
+    decisions = [decide(delivery, config) for delivery in deliveries]
+    if decisions:
+        finished = await works.journal.decide(decisions, rules_of(config), works.clock())
+        for decision in decisions:
+            _log(decision)
+            if decision.outcome != "accepted":
+                works.metrics.delivery(decision.delivery.source, decision.event, decision.outcome)
+        count_finished(works, finished)
+        works.queued.set()
+        works.changed.set()  # a status may have changed what a manifest says
+    return len(deliveries) == _AT_ONCE
+
+
+def decide(delivery: Delivery, config: Config) -> Decision:
+    """Read one delivery against the source's filters."""
+    source = getattr(config.sources, delivery.source, None)
+    if source is None:
+        return Decision(delivery, "", "ignored", f"the source {delivery.source} is no longer configured")
+    try:
+        event = SOURCES[delivery.source].decode(delivery.body, delivery.hint)
+        match event:
+            case Malformed():
+                return Decision(delivery, event.name, "quarantined", event.reason)
+            case Unknown():
+                return Decision(delivery, event.name, "ignored", event.reason)
+        chosen = select(event, source)
+    except Exception as error:  # a payload that finds a bug of ours must not stop the ones behind it
+        log.exception("a delivery could not be read", extra={"delivery": delivery.id})
+        return Decision(delivery, "", "quarantined", f"a bug of syncd: {error!r}")
+    if chosen.ignored:
+        return Decision(delivery, event.name, "ignored", chosen.ignored)
+    return Decision(
+        delivery,
+        event.name,
+        "quarantined" if event.unclear else "accepted",
+        "; ".join((*event.unclear, *event.notes)),
+        chosen.assets,
+        chosen.status,
+    )
+
+
+def _log(decision: Decision) -> None:
+    facts = {
+        "delivery": decision.delivery.id,
+        "source": decision.delivery.source,
+        "event": decision.event,
+        "outcome": decision.outcome,
+        "assets": len(decision.assets),
+    }
+    if decision.reason:
+        facts["reason"] = decision.reason
+    log.log(logging.WARNING if decision.outcome == "quarantined" else logging.INFO, "delivery read", extra=facts)

@@ -1,0 +1,110 @@
+"""If there is room to work in: the state of the two file systems, looked at every second.
+
+Below `min_free`, or without its marker, the mirror takes no files; deliveries wait in the
+journal. Where the journal itself lives, too little room means that nothing can be accepted.
+Both are undone by a look that finds them well again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+
+from syncd.config.units import show_size
+from syncd.errors import StoreUnavailable, SyncdError
+from syncd.pipeline import Works
+from syncd.pipeline.publishing import recover
+from syncd.store.local import LocalTree
+
+log = logging.getLogger(__name__)
+
+_EVERY = 1.0
+
+
+class Room:
+    """What is known of the disks. `usable` is set while files may be fetched and published."""
+
+    def __init__(self, works: Works, tree: LocalTree) -> None:
+        self.mirror_free: int | None = None
+        self.journal_free: int | None = None
+        self.usable = asyncio.Event()
+        self._works = works
+        self._tree = tree
+        self._lost: str | None = "the mirror has not been looked at yet"
+
+    def temp(self) -> Path:
+        """A path for a temp file. Raises StoreUnavailable while nothing may be fetched."""
+        if (trouble := self.mirror_trouble()) is not None:
+            raise StoreUnavailable(trouble)
+        return self._works.store.temp()
+
+    def doubt(self, reason: str) -> None:
+        """Take the mirror for unusable, after something went wrong there, until it has been looked at again."""
+        if self.mirror_trouble() is None:
+            self._lose(reason)
+
+    def _lose(self, reason: str) -> None:
+        if self._lost is None:
+            log.error("the mirror is unusable, deliveries wait: %s", reason)
+        self._lost = reason
+        self.usable.clear()
+
+    def mirror_trouble(self) -> str | None:
+        """Why nothing is fetched and published now, if so."""
+        least = self._works.live.config.mirror.min_free
+        if self._lost is not None:
+            return self._lost
+        return _too_little("the mirror", self.mirror_free, least)
+
+    def journal_trouble(self) -> str | None:
+        """Why no delivery can be accepted now, if so."""
+        return _too_little("the journal", self.journal_free, self._works.live.config.mirror.min_free)
+
+    async def watch(self) -> None:
+        """Look again and again. Ends by cancellation."""
+        while True:
+            await self.look()
+            await asyncio.sleep(_EVERY)
+
+    async def look(self) -> None:
+        """Look at both file systems, and come back to a mirror that was lost."""
+        config = self._works.live.config
+        self.journal_free = _free(str(config.journal.path.parent))
+        try:
+            if self._lost is not None:
+                await self._come_back()
+            self._tree.file_mode, self._tree.dir_mode = config.mirror.file_mode, config.mirror.dir_mode
+            self.mirror_free = await self._tree.free()
+        except SyncdError as trouble:
+            self._lose(str(trouble))
+            return
+        if self.mirror_trouble() is None:
+            self.usable.set()
+        else:
+            self.usable.clear()
+
+    async def _come_back(self) -> None:
+        await self._tree.attach(make=False)
+        await recover(self._works)
+        self._lost = None
+        self._works.changed.set()
+        self._works.queued.set()
+        log.info("the mirror is usable", extra={"root": str(self._tree.root)})
+
+
+def _free(folder: str) -> int | None:
+    try:
+        room = os.statvfs(folder)
+    except OSError:
+        return None
+    return room.f_bavail * room.f_frsize
+
+
+def _too_little(what: str, free: int | None, least: int) -> str | None:
+    if free is None:
+        return f"{what} can't be looked at"
+    return (
+        f"{what} has {show_size(free)} free, less than mirror.min_free = {show_size(least)}" if free < least else None
+    )

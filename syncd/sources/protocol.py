@@ -1,0 +1,50 @@
+"""What every source offers: the verdict on a request's signature, and the event in its body.
+
+A source is one module of pure functions about one platform; the clock and the secrets come in
+as arguments. It reads no config, opens nothing and knows nobody else in the house.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from syncd.model import Event, Malformed, Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The platform sent this. `signed_at` is the text that was signed together with the body."""
+
+    signed_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Nobody knows who sent this. `reason` is for the log, never for the answer."""
+
+    reason: str
+
+
+class Source(Protocol):
+    """The functions of a source's module."""
+
+    def verify(
+        self,
+        headers: Sequence[tuple[str, str]],
+        body: bytes,
+        secrets: Sequence[str],
+        tolerance: float,
+        now: float,
+    ) -> Verified | Rejected:
+        """Judge a request; any one of the secrets will do. Never raises."""
+
+    def delivery_id(self, headers: Sequence[tuple[str, str]]) -> str | None:
+        """Return the platform's own id of a delivery, the same at every attempt, if it is usable."""
+
+    def hint_of(self, tail: str) -> str | None:
+        """Return the event that a URL was made for, given its last part, or None if there is no such URL."""
+
+    def decode(self, body: bytes, hint: str | None) -> Event | Unknown | Malformed:
+        """Say what a body announces. Never raises, whatever the bytes are."""

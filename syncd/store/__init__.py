@@ -1,0 +1,50 @@
+"""Where published files live: `local` keeps them in a folder tree.
+
+The verbs a store needs are few: take verified temp files in under their keys as one durable
+step, write a manifest, remove a file, say if a file is what it should be, and tell how much
+room is left. It knows paths and bytes, and nothing of visuals or versions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One temp file or folder that becomes visible as `key`.
+
+    The file that is at `key` now stays visible as `keep_as`, where that is given.
+    """
+
+    temp: Path
+    key: str
+    keep_as: str | None = None
+
+
+class Store(Protocol):
+    """What the pipeline asks of the place where files are published."""
+
+    def temp(self) -> Path:
+        """A fresh path for a temp file or folder, on the file system of the tree."""
+
+    async def publish(self, moves: Sequence[Move]) -> Sequence[str | None]:
+        """Make temp files visible, durably; for each None, or why it could not be.
+
+        Raises StoreUnavailable where nothing can be written now.
+        """
+
+    async def write(self, files: Sequence[tuple[str, bytes]]) -> None:
+        """Replace small files atomically and durably. Raises StoreUnavailable."""
+
+    async def remove(self, keys: Sequence[str]) -> None:
+        """Remove files; one that is not there is removed already. Raises StoreUnavailable."""
+
+    async def holds(self, key: str, size: int, sha256: str) -> bool:
+        """Tell if exactly this content is visible under `key`. Raises StoreUnavailable."""
+
+    async def free(self) -> int:
+        """Bytes that may still be written. Raises StoreUnavailable."""

@@ -1,0 +1,147 @@
+import asyncio
+import socket
+
+import pytest
+from aiohttp.abc import AbstractResolver
+from origin import Origin, head, ok, raw
+
+from syncd.config.tree import Download
+from syncd.mirror.client import LONGEST_WISH, ask, open_client, retry_after
+from syncd.mirror.setback import Lasting, Setback
+
+NOW = 1_790_000_000.0  # Mon, 21 Sep 2026 14:13:20 GMT
+ANYWHERE = Download(allowed_hosts=["*"], allow_http=True)
+
+
+class Liar(AbstractResolver):
+    """Says that every name is at the given addresses."""
+
+    def __init__(self, *addresses: str) -> None:
+        self.addresses = addresses
+
+    async def resolve(self, host, port=0, family=socket.AF_INET):  # noqa: ARG002 - the resolver protocol
+        return [
+            {"hostname": host, "host": address, "port": port, "family": socket.AF_INET, "proto": 0, "flags": 0}
+            for address in self.addresses
+        ]
+
+    async def close(self):
+        pass
+
+
+@pytest.fixture
+async def canary():
+    """A server on loopback that notes who connects: its port, and the list of them."""
+    connections = []
+
+    async def note(reader, writer):
+        connections.append(writer.get_extra_info("peername"))
+        writer.close()
+
+    server = await asyncio.start_server(note, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1], connections
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.0.0.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "127.1", "0", "localhost"),
+        *("[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::127.0.0.1]", "[::1]", "[64:ff9b::7f00:1]"),
+    ],
+)
+async def test_loopback_is_not_reached_in_any_notation(canary, host):
+    port, connections = canary
+    async with open_client(allow_private=False) as client:
+        with pytest.raises(Setback) as refused:
+            async with ask(client, f"http://{host}:{port}/", ANYWHERE):
+                pass
+    assert refused.value.lasting is Lasting.FINAL
+    assert refused.value.reason.startswith("a refused URL")
+    assert connections == []
+
+
+@pytest.mark.parametrize("addresses", [("127.0.0.1",), ("10.0.0.1", "127.0.0.1")])
+async def test_a_name_that_leads_to_private_addresses_is_refused(canary, addresses):
+    port, connections = canary
+    async with open_client(allow_private=False, resolver=Liar(*addresses)) as client:
+        with pytest.raises(Setback, match="not a public address") as refused:
+            async with ask(client, f"http://cdn.example.com:{port}/", ANYWHERE):
+                pass
+    assert refused.value.lasting is Lasting.FINAL
+    assert connections == []
+
+
+async def test_a_name_is_reached_where_private_addresses_are_allowed():
+    async with (
+        Origin().running() as origin,
+        open_client(allow_private=True, resolver=Liar("127.0.0.1")) as client,
+        ask(client, origin.url("/a", ok()).replace("127.0.0.1", "cdn.example.com"), ANYWHERE) as response,
+    ):
+        assert response.status == 200
+
+
+async def test_nobody_listening_is_a_passing_setback():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: refuses
+        async with open_client(allow_private=True) as client:
+            with pytest.raises(Setback, match="no connection") as refused:
+                async with ask(client, f"http://127.0.0.1:{taken.getsockname()[1]}/", ANYWHERE):
+                    pass
+    assert refused.value.lasting is Lasting.PASSING
+
+
+async def test_a_request_asks_for_the_plain_file_and_says_who_asks():
+    heard = []
+
+    async def listen(reader, writer):
+        heard.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        await ok(Set_Cookie="a=b")(writer)
+        writer.close()
+
+    server = await asyncio.start_server(listen, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with server, open_client(allow_private=True) as client:
+        for _ in range(2):
+            async with ask(client, url, ANYWHERE) as response:
+                await response.read()
+    assert "\r\nAccept-Encoding: identity\r\n" in heard[0]
+    assert "\r\nUser-Agent: syncd/" in heard[0]
+    assert "Cookie" not in heard[1]
+
+
+async def test_a_setback_of_the_body_is_told_like_one_of_the_headers():
+    async with Origin().running() as origin, open_client(allow_private=True) as client:
+        with pytest.raises(Setback, match="cut short"):
+            async with ask(client, origin.url("/a", raw(head(Content_Length=9))), ANYWHERE) as response:
+                await response.read()
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("0", 0),
+        ("120", 120),
+        ("999999999999999", LONGEST_WISH),
+        ("Mon, 21 Sep 2026 14:14:20 GMT", 60),
+        ("Mon, 21 Sep 2099 14:14:20 GMT", LONGEST_WISH),
+        ("Mon, 21 Sep 2026 14:13:20 GMT", None),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", None),
+        ("Sunday, 06-Nov-94 08:49:37 GMT", None),
+        ("Mon, 31 Feb 2099 14:14:20 GMT", None),
+        ("Mon, 21 Foo 2099 14:14:20 GMT", None),
+        ("Mon, 21 Sep 0000 14:14:20 GMT", None),
+        *((hostile, None) for hostile in ("", "-1", "+1", "1.5", "1e9", "1_0", "١٢", "9" * 400, "soon", "nan")),
+    ],
+)
+def test_retry_after_is_read_strictly(value, seconds):
+    assert retry_after(value, NOW) == seconds
+
+
+async def test_a_handshake_that_never_ends_is_left():
+    hasty = Download(allowed_hosts=["*"], connect_timeout="50ms")
+    async with Origin().running() as origin, open_client(allow_private=True) as client:
+        with pytest.raises(Setback, match=r"no connection within 0\.05s") as refused:
+            async with ask(client, origin.url("/a").replace("http:", "https:"), hasty):
+                pass
+    assert refused.value.lasting is Lasting.PASSING
