@@ -25,7 +25,8 @@ from syncd.intake import answers
 from syncd.intake.answers import Refused
 from syncd.intake.senders import IPAddress, Strikes, sender, within
 from syncd.model import Arrival, Receipt
-from syncd.sources import SOURCES, Rejected
+from syncd.sources.protocol import Rejected
+from syncd.sources.table import SOURCES
 
 log = logging.getLogger(__name__)
 

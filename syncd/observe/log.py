@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from syncd.model import rfc3339
+from syncd.observe.text import printable
 
 Level = Literal["debug", "info", "warning", "error"]
 Style = Literal["auto", "console", "json"]
@@ -50,13 +51,6 @@ def configure(level: Level, style: Style = "auto") -> None:
     root.setLevel(level.upper())
     for name, least in _QUIET.items():
         logging.getLogger(name).setLevel(least)
-
-
-def printable(text: str) -> str:
-    """Escape what a terminal could take for more than text: control, bidirectional, zero-width characters."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
 class _Stderr(logging.StreamHandler[Any]):

@@ -7,6 +7,7 @@ grow the number of series.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from prometheus_client import (
@@ -21,10 +22,8 @@ from prometheus_client import (
 )
 
 from syncd import __version__
+from syncd.observe.status import OUTCOMES
 from syncd.sources.abyssale import EVENTS
-
-OUTCOMES = ("accepted", "duplicate", "processed", "ignored", "quarantined", "rejected")
-"""What may become of a delivery, as counted since the start."""
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 """The media type of what `Metrics.expose` returns."""
@@ -102,9 +101,9 @@ class Metrics:
         self._depth.set(depth)
         self._oldest.set(oldest_seconds)
 
-    def free(self, of: Literal["mirror", "journal"], size: int) -> None:
-        """Set the free bytes of the file system that something lives on."""
-        self._free.labels(of).set(size)
+    def free(self, of: Literal["mirror", "journal"], size: int | None) -> None:
+        """Set the free bytes of the file system that something lives on; None: unknown."""
+        self._free.labels(of).set(math.nan if size is None else size)
 
     def expose(self) -> bytes:
         """Render everything for a scrape."""

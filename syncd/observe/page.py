@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from syncd.observe.log import printable
+from syncd.observe.text import printable, size, span, wrong
 
 SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _REFRESH = 5  # seconds
@@ -60,26 +60,6 @@ def render(status: Mapping[str, Any], deliveries: Sequence[Mapping[str, Any]]) -
 """
 
 
-def size(count: int | None) -> str:
-    """Write bytes for people, in binary units."""
-    if count is None:
-        return "unknown"
-    amount = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if amount < 1024:  # noqa: PLR2004 - what binary units are made of
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} TiB"
-
-
-def span(seconds: float) -> str:
-    """Write a time span for people, in its largest unit."""
-    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} s"
-
-
 def _readiness(status: Mapping[str, Any]) -> str:
     if status["ready"]:
         return '<span class="good">is ready</span>'
@@ -91,12 +71,9 @@ def _config(config: Mapping[str, Any]) -> str:
         f'<p class="dim">config {_text(config["path"])}, generation {_text(config["generation"])}, '
         f"in force since {_text(config['loaded_at'])}</p>"
     )
-    error = config["error"]
-    if error is None:
+    if config["error"] is None:
         return loaded
-    place = ":".join(str(error[part]) for part in ("file", "line") if error[part] is not None)
-    wrong = ": ".join(part for part in (place, error["key"], error["message"]) if part)
-    return f'{loaded}\n<p class="bad">The file on disk is not in force. {_text(wrong)}</p>'
+    return f'{loaded}\n<p class="bad">The file on disk is not in force. {_text(wrong(config["error"]))}</p>'
 
 
 def _span(queue: Mapping[str, Any]) -> str:

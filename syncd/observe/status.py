@@ -12,6 +12,9 @@ from typing import Any
 from syncd.journal.reading import SqliteReader
 from syncd.model import rfc3339
 
+OUTCOMES = ("accepted", "duplicate", "processed", "ignored", "quarantined", "rejected")
+"""What may become of a delivery, as counted since the start."""
+
 
 def status(
     live: Mapping[str, Any],

@@ -15,7 +15,7 @@ from syncd.journal import Decision
 from syncd.mirror.plan import select
 from syncd.model import Delivery, Malformed, Unknown
 from syncd.pipeline import Works, count_finished, rules_of
-from syncd.sources import SOURCES
+from syncd.sources.table import SOURCES
 
 log = logging.getLogger(__name__)
 

@@ -1,16 +1,5 @@
-"""The platforms that syncd hears: one module each, found here by the name it has in the config.
+"""The platforms that syncd hears: one module each, listed in `table`.
 
-Nothing else in the house names a platform.
+A source says who sent a request and what a payload means, as `protocol` asks for; it is pure
+and knows nothing of sockets, files or the journal.
 """
-
-from __future__ import annotations
-
-from collections.abc import Mapping
-from types import MappingProxyType
-
-from syncd.sources import abyssale
-from syncd.sources.protocol import Rejected, Source, Verified
-
-__all__ = ["SOURCES", "Rejected", "Source", "Verified"]
-
-SOURCES: Mapping[str, Source] = MappingProxyType({"abyssale": abyssale})

@@ -8,8 +8,8 @@ from aiohttp import web
 from syncd.demo.send import deliver, sample
 from syncd.errors import SyncdError
 from syncd.model import Event
-from syncd.sources import Verified
 from syncd.sources.abyssale import EVENTS, decode, delivery_id, verify
+from syncd.sources.protocol import Verified
 
 URL = "https://files.example.test/acme/a.png"
 SECRET = "whsec_test"

@@ -15,7 +15,9 @@ from pathlib import Path
 
 from syncd.config import Address, Config, load
 from syncd.errors import JournalUnavailable
-from syncd.intake import Intake, Listener, bind
+from syncd.intake.listen import bind
+from syncd.intake.receive import Intake
+from syncd.intake.server import Listener
 from syncd.model import Arrival, Receipt
 from syncd.sources import abyssale
 

@@ -2,16 +2,20 @@ import asyncio
 import logging
 import socket
 import ssl
-import subprocess
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 from intake.receiver import LOOPBACK, config, exchange, post, read_answer, receiving
 
 from syncd.config import Address
-from syncd.intake import Listener, bind, connection, server, tls_context
+from syncd.intake import connection, server
+from syncd.intake.listen import bind
+from syncd.intake.server import Listener, tls_context
 
 QUICK = 'request_timeout = "100ms"'
+
+TLS = Path(__file__).parent.parent / "tls"
 
 
 @pytest.fixture
@@ -271,19 +275,11 @@ async def test_a_unix_socket_of_systemd_stays(tmp_path, receiver):
 # ---- TLS ----
 
 
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory):
+@pytest.fixture
+def pairs():
     """Two self-signed certificates of one name, as lines of the config and as files to trust."""
-    folder = tmp_path_factory.mktemp("tls")
-    for name in ("old", "new"):
-        subprocess.run(  # noqa: S603 - fixed arguments
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",  # noqa: S607 - from PATH
-             "-days", "2", "-subj", "/CN=syncd.test", "-addext", "subjectAltName=DNS:syncd.test",
-             "-keyout", folder / f"{name}.key", "-out", folder / f"{name}.crt"],
-            check=True, capture_output=True,
-        )  # fmt: skip
     return {
-        name: (f'tls = {{ cert = "{folder}/{name}.crt", key = "{folder}/{name}.key" }}', folder / f"{name}.crt")
+        name: (f'tls = {{ cert = "{TLS}/{name}.crt", key = "{TLS}/{name}.key" }}', TLS / f"{name}.crt")
         for name in ("old", "new")
     }
 

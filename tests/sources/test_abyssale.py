@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syncd.model import Asset, Event, Format, Malformed, Template, TemplateStatus, Unknown
-from syncd.sources import SOURCES, Rejected, Verified
 from syncd.sources.abyssale import EVENTS, decode, delivery_id, hint_of, sign, verify
+from syncd.sources.protocol import Rejected, Verified
+from syncd.sources.table import SOURCES
 
 PAYLOADS = {path.stem: path.read_bytes() for path in Path(__file__).with_name("payloads").glob("*.json")}
 

@@ -1,0 +1,207 @@
+"""`status` and `deliveries`: how things are, with a running daemon or from its journal alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from syncd import __version__
+from syncd.cli import show
+from syncd.cli.asking import ask
+from syncd.cli.where import ConfigOption, Places, config_path, places
+from syncd.errors import SyncdError
+from syncd.journal.reading import SqliteReader
+from syncd.model import Outcome
+from syncd.observe.status import OUTCOMES
+from syncd.observe.status import status as whole_status
+from syncd.observe.text import size, span, wrong
+from syncd.sources.table import SOURCES
+
+if TYPE_CHECKING:
+    from rich.console import Group, RenderableType
+
+_WATCH_EVERY = 1.0  # seconds
+_FAILURES, _DELIVERIES = 10, 10  # lines of one screen
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+# ---- status ----
+
+
+def status(
+    config: ConfigOption = None,
+    *,
+    as_json: JsonOption = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep looking, until ^C.")] = False,
+) -> None:
+    """Show queue, rates, failures, disk, config state and the last deliveries."""
+    if as_json and watch:
+        raise typer.BadParameter("--watch draws a screen; it does not go with --json")
+    path = config_path(config)
+    where = places(path)
+    if as_json:
+        show.document(_status(path, where))
+        return
+    screen = show.screen()
+    if not watch:
+        screen.print(_drawn(path, where))
+        return
+    from rich.live import Live  # noqa: PLC0415 - only where something is drawn
+
+    with Live(_drawn(path, where), console=screen, screen=screen.is_terminal, auto_refresh=False) as live:
+        while True:
+            time.sleep(_WATCH_EVERY)
+            live.update(_drawn(path, where), refresh=True)
+
+
+def _status(path: Path, where: Places) -> dict[str, Any]:
+    """Ask the daemon; without one, read its journal."""
+    said: dict[str, Any] | None = ask(where.admin, "/api/status")
+    return _status_at_rest(path, where) if said is None else said
+
+
+def _status_at_rest(path: Path, where: Places) -> dict[str, Any]:
+    live = {
+        "version": __version__,
+        "started_at": None,
+        "config": {"path": os.path.abspath(path), "generation": 0, "loaded_at": None, "error": None},  # noqa: PTH100 - symlinks are kept
+        "disk": {"mirror_free": _free(where.root), "journal_free": _free(where.journal.parent)},
+    }
+    with closing(SqliteReader(where.journal)) as reader:
+        return whole_status(
+            live, reasons=["not running"], deliveries=dict.fromkeys(OUTCOMES, 0), reader=reader, now=time.time()
+        )
+
+
+def _free(folder: Path) -> int | None:
+    return shutil.disk_usage(folder).free if folder.is_dir() else None
+
+
+def _drawn(path: Path, where: Places) -> Group:
+    from rich.console import Group  # noqa: PLC0415 - only where something is drawn
+
+    now = _status(path, where)
+    last = ask(where.admin, f"/api/deliveries?limit={_DELIVERIES}")
+    if last is None:
+        with closing(SqliteReader(where.journal)) as reader:
+            last = {"deliveries": reader.deliveries(limit=_DELIVERIES)}
+    return Group(
+        *_summary(now), *_failures(now["failures"]), "", _deliveries_table(last["deliveries"], "Last deliveries")
+    )
+
+
+def _summary(now: dict[str, Any]) -> Iterator[RenderableType]:
+    if now["ready"]:
+        yield show.plain(f"syncd {now['version']} is ready, up since {now['started_at']}", "green")
+    elif now["started_at"] is None:
+        yield show.plain("syncd does not run; this is from its journal", "yellow")
+    else:
+        yield show.plain(f"syncd {now['version']} is not ready: {'; '.join(now['reasons'])}", "red")
+    config = now["config"]
+    yield show.plain(
+        f"config {config['path']}, generation {config['generation']}, in force since {config['loaded_at']}"
+    )
+    if config["error"]:
+        yield show.plain(f"the file on disk is not in force: {wrong(config['error'])}", "red")
+    queue, disk = now["queue"], now["disk"]
+    oldest = f", the oldest for {span(queue['oldest_seconds'])}" if queue["depth"] else ""
+    rows = [
+        ("queue", f"{queue['depth']} waiting{oldest}"),
+        ("assets", _numbers(now["assets"])),
+        ("deliveries", f"{_numbers(now['deliveries'])} (since the start)"),
+        ("last delivery", now["last_delivery_at"] or "none yet"),
+        ("free space", f"mirror {size(disk['mirror_free'])}, journal {size(disk['journal_free'])}"),
+    ]
+    yield show.table(("", ""), rows)
+
+
+def _numbers(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def _failures(failures: list[dict[str, Any]]) -> Iterator[RenderableType]:
+    if not failures:
+        return
+    columns = ("id", "path", "reason", "attempts", "since", "next attempt")
+    rows = (
+        (row["id"], row["path"], row["reason"], row["attempts"], row["since"], row["next_attempt_at"] or "given up")
+        for row in failures[:_FAILURES]
+    )
+    more = f", the newest {_FAILURES}" if len(failures) > _FAILURES else ""
+    yield ""
+    yield show.table(columns, rows, f"Failures ({len(failures)}{more})")
+
+
+# ---- deliveries ----
+
+deliveries = typer.Typer(help="Show the inbox.", invoke_without_command=True)
+
+
+def _source(name: str | None) -> str | None:
+    if name is not None and name not in SOURCES:
+        raise typer.BadParameter(f"must be one of {', '.join(SOURCES)}")
+    return name
+
+
+@deliveries.callback()
+def list_deliveries(
+    ctx: typer.Context,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, the newest first.")] = 100,
+    source: Annotated[str | None, typer.Option(callback=_source, help="Only from this platform.")] = None,
+    outcome: Annotated[Outcome | None, typer.Option(help="Only those that ended like this.")] = None,
+    config: ConfigOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """List what was received, or show one delivery as a whole."""
+    if ctx.invoked_subcommand is not None:
+        return
+    with closing(SqliteReader(places(config_path(config)).journal)) as reader:
+        listed = reader.deliveries(limit=limit, source=source, outcome=outcome)
+    if as_json:
+        show.document({"deliveries": listed})
+    else:
+        show.screen().print(_deliveries_table(listed))
+
+
+def _deliveries_table(listed: list[dict[str, Any]], title: str = "") -> RenderableType:
+    columns = ("received", "id", "source", "event", "outcome", "assets", "attempts", "reason")
+    rows = (
+        (one["received_at"], one["id"], one["source"], one["event"], one["outcome"],
+         len(one["assets"]), one["attempts"], one["reason"])
+        for one in listed
+    )  # fmt: skip
+    return show.table(columns, rows, title)
+
+
+@deliveries.command("show")
+def show_delivery(
+    delivery: Annotated[str, typer.Argument(metavar="ID", help="Its id, or the beginning of it.", show_default=False)],
+    config: ConfigOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one delivery with its headers and its payload."""
+    with closing(SqliteReader(places(config_path(config)).journal)) as reader:
+        found = reader.delivery(delivery)
+    if found is None:
+        raise SyncdError(f"no delivery has an id that begins with {delivery}", hint="`syncd deliveries` lists them")
+    if as_json:
+        show.document(found)
+        return
+    screen = show.screen()
+    facts = ("id", "source", "event", "received_at", "outcome", "reason", "attempts")
+    screen.print(show.table(("", ""), ((name.replace("_", " "), found[name]) for name in facts)))
+    assets = ((asset["id"], asset["state"], asset["path"], asset["reason"]) for asset in found["assets"])
+    screen.print(show.table(("id", "state", "path", "reason"), assets, "Assets"))
+    screen.print(show.table(("", ""), found["headers"].items(), "Headers"))
+    screen.print(show.plain("Payload"))
+    show.say(*found["payload"].split("\n"))

@@ -1,0 +1,29 @@
+"""`run` and `demo`: the daemon in the foreground, for real and for show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from syncd.cli.where import ConfigOption, config_path
+
+
+def run(config: ConfigOption = None) -> None:
+    """Run the daemon, in the foreground."""
+    from syncd import daemon  # noqa: PLC0415 - other commands do without its weight
+
+    raise typer.Exit(daemon.run(config_path(config)))
+
+
+def demo(
+    keep: Annotated[
+        Path | None, typer.Option("--keep", metavar="DIR", help="Work in DIR and leave everything there.")
+    ] = None,
+    config: ConfigOption = None,  # noqa: ARG001 - taken everywhere; the demo writes its own
+) -> None:
+    """Show the whole thing on this machine, with a stand-in for the platform."""
+    from syncd.demo import show  # noqa: PLC0415 - other commands do without its weight
+
+    raise typer.Exit(show.demo(keep))

@@ -1,0 +1,109 @@
+"""`send`: deliver signed test events to a running daemon, as the platform would."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from syncd.cli import show
+from syncd.cli.where import ConfigOption, config_path, reachable
+from syncd.config import load
+from syncd.errors import SyncdError
+from syncd.sources.abyssale import EVENTS
+
+_NOWHERE = "https://syncd-test.invalid/banner.png"  # a name that is reserved never to exist (RFC 2606)
+_ACCEPTED = 200
+
+
+def _known(event: str) -> str:
+    if event.upper() not in EVENTS:
+        raise typer.BadParameter(f"must be one of {', '.join(EVENTS)}")
+    return event.upper()
+
+
+def send(
+    event: Annotated[str, typer.Argument(callback=_known, help=f"One of {', '.join(EVENTS)}, in any case.")],
+    to: Annotated[str | None, typer.Option(metavar="URL", help="Where to; else where the config listens.")] = None,
+    secret: Annotated[str | None, typer.Option(help="What to sign with; else the config's first secret.")] = None,
+    asset_url: Annotated[str, typer.Option(metavar="URL", help="The file that the event names.")] = _NOWHERE,
+    count: Annotated[int, typer.Option(min=1, max=100_000, help="How many, each about another visual.")] = 1,
+    payload: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, readable=True, metavar="FILE", help="Send this body instead."),
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Deliver a signed test event to a running daemon, as the platform would."""
+    target = _Target(to, secret) if to and secret else _target(config_path(config), to, secret)
+    try:
+        accepted = asyncio.run(_send_all(target, _bodies(event, asset_url, count, payload)))
+    except OSError as error:  # aiohttp's among them
+        raise SyncdError(
+            f"no answer from {target.url}: {error or 'too late'}", hint="is the daemon running?"
+        ) from error
+    if not accepted:
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where deliveries go, and how. `socket` is the path of a unix socket, empty for TCP."""
+
+    url: str
+    secret: str | None
+    socket: str = ""
+    verify_tls: bool = True
+
+
+def _target(path: Path, to: str | None, secret: str | None) -> _Target:
+    """Fill in from the config what was not said."""
+    config = load(path).config
+    source = config.sources.abyssale
+    assert source is not None  # noqa: S101 - the only one there is so far, and one is required
+    if secret is None and source.secret:
+        secret = source.secret[0].text
+    if to is not None:
+        return _Target(to, secret)
+    listen, scheme = config.server.listen, "https" if config.server.tls else "http"
+    # It is this machine's own listener, reached by its address, to which no certificate is made out.
+    return _Target(f"{scheme}://{reachable(listen)}{source.path}", secret, listen.path, verify_tls=False)
+
+
+def _bodies(event: str, asset_url: str, count: int, payload: Path | None) -> Iterator[bytes]:
+    from syncd.demo.send import sample  # noqa: PLC0415 - other commands do without its weight
+
+    for n in range(1, count + 1):
+        yield payload.read_bytes() if payload else orjson.dumps(sample(event, asset_url, n))
+
+
+async def _send_all(target: _Target, bodies: Iterator[bytes]) -> bool:
+    """Send one after the other, print each answer, and tell if all were accepted. Raises OSError where none comes."""
+    import aiohttp  # noqa: PLC0415 - other commands do without its weight
+
+    from syncd.demo.send import deliver  # noqa: PLC0415 - see above
+
+    connector = aiohttp.UnixConnector(target.socket) if target.socket else aiohttp.TCPConnector(ssl=target.verify_tls)
+    all_accepted = True
+    async with aiohttp.ClientSession(connector=connector) as session:
+        for body in bodies:
+            try:
+                status, answer = await deliver(
+                    target.url, body, secret=target.secret, delivery_id=str(uuid.uuid4()), session=session
+                )
+            except (aiohttp.ClientError, TimeoutError) as error:
+                raise OSError(str(error) or "it took too long") from error
+            show.say(f"{status} {_words(answer)}")
+            all_accepted &= status == _ACCEPTED
+    return all_accepted
+
+
+def _words(answer: Any) -> str:
+    """Put an answer into one line: `accepted ID`, `signature`, or whatever something else said."""
+    return " ".join(map(str, answer.values())) if isinstance(answer, dict) else str(answer)

@@ -1,0 +1,113 @@
+"""Where a command looks: which config file is meant, and what of it is enough to look around.
+
+Commands that only look need to know where the daemon listens and where its state lives, and
+nothing else: a config with a mistake elsewhere, or with secrets that only the daemon can see,
+must not stop an operator from seeing how things are.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from syncd.config import Address, Admin, Journal, Mirror, load
+from syncd.config.environment import override
+from syncd.config.references import Surroundings, read_file
+from syncd.config.section import Section
+from syncd.errors import ConfigInvalid, Problem, SyncdError
+
+_USUAL = (Path("config/sync.toml"), Path("/etc/syncd/sync.toml"))
+_CONFIG_BYTES = 1 << 20
+_TABLES_TO_LOOK = re.compile(r"^\[(?:admin|journal|mirror)\].*\n(?:(?!\[).*\n?)*", re.MULTILINE)
+
+
+def _remember(ctx: typer.Context, given: Path | None) -> Path | None:
+    """Let `--config` before a command count for the command, too: contexts share their `meta`."""
+    if given is not None:
+        ctx.meta["syncd.config"] = given
+    remembered: Path | None = ctx.meta.get("syncd.config")
+    return remembered
+
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="PATH",
+        callback=_remember,
+        show_default=False,
+        help="The config file; else $SYNCD_CONFIG, config/sync.toml, /etc/syncd/sync.toml.",
+    ),
+]
+
+
+def config_path(given: Path | None) -> Path:
+    """Find the config file that is meant. Raises ConfigInvalid where there is none."""
+    if given is not None:
+        return given
+    if named := os.environ.get("SYNCD_CONFIG"):
+        return Path(named)
+    for usual in _USUAL:
+        if usual.exists():
+            return usual
+    missing = " and ".join(map(str, _USUAL))
+    message = f"no config: {missing} do not exist; `syncd init` writes one, --config PATH names another"
+    raise ConfigInvalid([Problem("", None, "", message)])
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the daemon of a config answers, and where its state lives."""
+
+    admin: Address
+    journal: Path
+    root: Path
+
+
+def places(config: Path) -> Places:
+    """Read only these of a config. Raises ConfigInvalid, with all that is wrong, where they can't be told."""
+    around = Surroundings(Path(os.path.abspath(config)).parent, os.environ)  # noqa: PTH100 - symlinks are kept
+    try:
+        content, _ = read_file(config, limit=_CONFIG_BYTES)
+        data = _tables(content.decode("utf-8-sig"))
+        override(data, os.environ)
+        return Places(
+            admin=_value(Admin, "listen", data.get("admin"), around),
+            journal=Path(_value(Journal, "url", data.get("journal"), around).removeprefix("sqlite:///")),
+            root=_value(Mirror, "root", data.get("mirror"), around),
+        )
+    except (ValueError, RecursionError):
+        load(config)  # says what is wrong, in the words that `check` uses
+        raise
+
+
+def _tables(text: str) -> dict[str, Any]:
+    """Parse a config, or only the tables that matter here while another one is being edited."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return tomllib.loads("".join(match[0] for match in _TABLES_TO_LOOK.finditer(text)))
+
+
+def _value(section: type[Section], key: str, table: object, around: Surroundings) -> Any:
+    given = {key: table[key]} if isinstance(table, dict) and key in table else {}
+    return getattr(section.model_validate(given, context=around), key)
+
+
+def reachable(listen: Address) -> str:
+    """Write `host:port` for a client on this machine; a unix socket has no host of its own.
+
+    Raises SyncdError for port 0, which is another one at every start.
+    """
+    if listen.path:
+        return "localhost"
+    if listen.port == 0:
+        raise SyncdError("the config listens on any free port, which only the daemon's log tells")
+    this_machine = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
+    return str(listen._replace(host=this_machine.get(listen.host, listen.host)))

@@ -1,0 +1,79 @@
+"""`init`, `check` and `schema`: what helps to write a config and to read a manifest."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from syncd.cli import show
+from syncd.cli.where import ConfigOption, config_path
+from syncd.config import load, template
+from syncd.config import schema as config_schema
+from syncd.errors import ConfigInvalid, SyncdError
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+_NEXT = (
+    "next:",
+    "  give the signing secret   export ABYSSALE_SIGNING_SECRET=...",
+    "  look it over              syncd check --config {path}",
+    "  start the daemon          syncd run --config {path}",
+    "  send it something         syncd send NEW_BANNER --config {path}",
+)
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", show_default=False)] = Path(),
+    config: ConfigOption = None,  # noqa: ARG001 - taken everywhere; here DIR says where
+) -> None:
+    """Write a commented config/sync.toml, and its JSON Schema for editors."""
+    path = folder / "config" / "sync.toml"
+    texts = {path: template(), path.with_name("sync.schema.json"): json.dumps(config_schema(), indent=2) + "\n"}
+    for file in texts:
+        if file.exists() or file.is_symlink():
+            raise SyncdError(f"{file} exists already", hint="name another folder, or move it away first")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for file, text in texts.items():
+            with file.open("x", encoding="utf-8") as new:
+                new.write(text)
+            show.say(f"wrote {file}")
+    except OSError as error:
+        raise SyncdError(f"can't write {error.filename}: {error.strerror}") from error
+    show.complain(*(line.format(path=path) for line in _NEXT))
+
+
+def check(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
+    """Validate the config, every problem at once."""
+    path = config_path(config)
+    try:
+        loaded = load(path)
+    except ConfigInvalid as invalid:
+        if not as_json:
+            raise
+        problems = [asdict(problem) for problem in invalid.problems]
+        show.document({"path": str(path), "valid": False, "problems": problems, "warnings": []})
+        raise typer.Exit(2) from None
+    warnings = [asdict(warning) for warning in loaded.warnings]
+    if as_json:
+        show.document({"path": str(path), "valid": True, "problems": [], "warnings": warnings})
+        return
+    for warning in loaded.warnings:
+        show.complain(f"warning: {warning}")
+    show.say(f"{path} is valid")
+
+
+def schema(
+    of: Annotated[Literal["config", "manifest"], typer.Argument(metavar="config|manifest", show_default=False)],
+    config: ConfigOption = None,  # noqa: ARG001 - taken everywhere
+) -> None:
+    """Print the JSON Schema of the config, or of the manifests."""
+    if of == "config":
+        show.document(config_schema())
+    else:
+        sys.stdout.write(Path(__file__).with_name("manifest.schema.json").read_text("utf-8"))
