@@ -13,21 +13,22 @@ import contextlib
 import logging
 import os
 import signal
-import ssl
+import socket
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
 from syncd import __version__
-from syncd.config import Address, Config, load
-from syncd.errors import ConfigInvalid, Problem, StoreUnavailable
-from syncd.intake.listen import bind, inherited
+from syncd.config import Config, Loaded, load
+from syncd.doors import Doors
+from syncd.errors import JournalUnavailable, StoreUnavailable
+from syncd.intake.listen import inherited
 from syncd.intake.receive import Intake
-from syncd.intake.server import Listener, tls_context
+from syncd.intake.server import Listener
 from syncd.journal.reading import SqliteReader
 from syncd.journal.sqlite import SqliteJournal, open_journal
 from syncd.live import Live
@@ -35,9 +36,9 @@ from syncd.mirror.limits import Bandwidth
 from syncd.observe.admin import admin_app
 from syncd.observe.log import configure
 from syncd.observe.metrics import Metrics
-from syncd.pipeline import Works
+from syncd.pipeline import Works, first_of
 from syncd.pipeline.lanes import Line, run_lane, slots_of
-from syncd.pipeline.manifests import keep_manifests, write_index, write_stale
+from syncd.pipeline.manifests import keep_manifests
 from syncd.pipeline.publishing import Publisher
 from syncd.pipeline.reading import read_deliveries
 from syncd.pipeline.room import Room
@@ -48,7 +49,8 @@ log = logging.getLogger(__name__)
 _OWNER = "journal id"
 _ROOT = "mirror root"
 _PRUNE_EVERY = 3600.0
-_LAG_EVERY = 0.5
+_LAG_EVERY = 1.0
+_LAST_LOOK = 0.5  # seconds in which the admin listener answers what it has been asked
 _ADMIN_TIMEOUT = 30.0
 
 
@@ -61,27 +63,26 @@ def run(config_path: Path) -> int:
 class Daemon:
     """One run of the daemon, from the config at `path` to the exit.
 
-    `ready` is called once deliveries can be accepted, with the addresses of the two listeners.
-    `environ` overrides the config as the process's own environment would.
+    `ready` is called once deliveries can be accepted. `environ` overrides the config as the
+    process's own environment would.
     """
 
     def __init__(
         self,
         path: Path,
         *,
-        ready: Callable[[Daemon], None] = lambda _: None,
+        ready: Callable[[], None] = lambda: None,
         environ: os._Environ[str] | dict[str, str] = os.environ,
     ) -> None:
         self.path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow a symlink that may be swapped
-        self.public: Listener
-        self.admin: Listener
         self._ready = ready
         self._environ = environ
         self._started_at = time.time()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._background: set[asyncio.Task[Any]] = set()
-        self._inherited = inherited()
+        self._reload = asyncio.Event()
+        self._lines: list[Line] = []
+        self._metrics = Metrics()
 
     def stop(self) -> None:
         """Begin an orderly stop; called again, don't wait for what is in hand."""
@@ -97,27 +98,48 @@ class Daemon:
         config = load(self.path, self._environ).config
         configure(config.log.level, config.log.format)
         async with contextlib.AsyncExitStack() as stack:
+            handlers = {signal.SIGTERM: self.stop, signal.SIGINT: self.stop, signal.SIGHUP: self._reload.set}
+            stack.enter_context(_signals(handlers))
             journal = await stack.enter_async_context(open_journal(config.journal.path))
             tree = await stack.enter_async_context(_own_tree(journal, config))
             self._reader = stack.enter_context(contextlib.closing(SqliteReader(config.journal.path)))
-            self._metrics = Metrics()
             self._live = Live(self.path, self._prepare, self._reloaded, self._environ)
             self._works = Works(journal, tree, self._live, self._metrics, time.time)
             self._room = Room(self._works, tree)
-            self._intake = Intake(
-                current=lambda: self._live.config,
-                accept=journal.accept,
-                closed=self._closed,
-                count=self._count,
-            )
-            self._runner = web.AppRunner(admin_app(self), access_log=None)
-            await self._runner.setup()
-            stack.push_async_callback(self._runner.cleanup)
+            self._doors = await self._make_doors(stack)
             await self._live.start()
             stack.push_async_callback(self._live.close)
             await self._room.look()
-            with _signals({signal.SIGTERM: self.stop, signal.SIGINT: self.stop, signal.SIGHUP: self._reload_soon}):
-                await self._serve()
+            await self._serve()
+
+    async def _make_doors(self, stack: contextlib.AsyncExitStack) -> Doors:
+        intake = Intake(
+            current=lambda: self._live.config,
+            accept=self._works.journal.accept,
+            closed=self._refusing,
+            count=self._count,
+        )
+        runner = web.AppRunner(admin_app(self), access_log=None)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        insight = runner.server
+        assert insight is not None  # noqa: S101 - set up just now
+        passed = inherited()
+
+        def public(sock: socket.socket) -> Listener:
+            return Listener(
+                sock,
+                intake.receive,
+                timeout=lambda: self._live.config.server.request_timeout,
+                inherited=sock is passed,
+            )
+
+        def admin(sock: socket.socket) -> Listener:
+            return Listener(
+                sock, insight.request_handler, timeout=lambda: _ADMIN_TIMEOUT, factory=insight.request_factory
+            )
+
+        return Doors({"server": public, "admin": admin}, passed=passed)
 
     async def _serve(self) -> None:
         works = self._works
@@ -127,136 +149,70 @@ class Daemon:
             Line(lane, works, self._room, publisher, slots_of(works, lane), bandwidth)
             for lane in ("visuals", "exports")
         ]
-        works.changed.set()  # the index may be behind what a crash left
         async with asyncio.TaskGroup() as services:
 
             def serve(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
                 return services.create_task(work, name=name)
 
+            reloading = [serve(self._live.watch(), "config watch"), serve(self._reload_when_asked(), "reload")]
             publishing = serve(publisher.run(), "publisher")
             manifests = serve(keep_manifests(works, publisher), "manifests")
-            reading = serve(read_deliveries(works), "reader")
             lanes = [serve(run_lane(line), f"lane {line.name}") for line in self._lines]
             others = [
-                serve(self._live.watch(), "config watch"),
+                serve(read_deliveries(works), "reader"),
                 serve(self._room.watch(), "disk watch"),
                 serve(self._forget_old(), "retention"),
                 serve(self._watch_loop(), "loop watch"),
             ]
-            self.public.open()
-            self.admin.open()
+            self._doors.open(services)
             log.info("ready", extra={"listen": str(self._live.config.server.listen), "pid": os.getpid()})
-            self._ready(self)
+            self._ready()
             await self._stop.wait()
+            await _end(*reloading)
             await self._wind_down(lanes)
-            for task in (reading, manifests, publishing, *others):
-                task.cancel()
-        if self._room.mirror_trouble() is None and await write_stale(works):
-            await write_index(works)
-        await self.admin.drain(0.5)
-        await asyncio.gather(*self._background)
+            works.finished.set()
+            await manifests
+            await _end(publishing, *others)
+            await self._doors.close("admin", _LAST_LOOK)
         log.info("stopped")
 
     async def _wind_down(self, lanes: list[asyncio.Task[None]]) -> None:
         """Close the door, then let what is in hand finish within the grace."""
         grace = self._live.config.server.shutdown_grace
-        ends = asyncio.get_running_loop().time() + grace
         self._works.stopping.set()
-        loop = asyncio.get_running_loop()
-        hurry: asyncio.Future[Any] = loop.create_task(self._hurry.wait())
-        door = loop.create_task(self.public.drain(grace))
-        finished: asyncio.Future[Any] = asyncio.gather(door, *lanes)
-        await asyncio.wait([finished, hurry], timeout=grace, return_when=asyncio.FIRST_COMPLETED)
-        late = [task for task in lanes if not task.done()]
-        if late and asyncio.get_running_loop().time() >= ends:
+        door = asyncio.create_task(self._doors.close("server", grace), name="door")
+        finished = asyncio.gather(door, *lanes, return_exceptions=True)
+        finished.add_done_callback(lambda _: self._hurry.set())
+        await first_of(grace, self._hurry)
+        if any(not lane.done() for lane in lanes):
             log.warning("downloads cut off, they begin again after the next start")
-        for task in late:
-            task.cancel()
-        hurry.cancel()
-        await asyncio.gather(door, *lanes, return_exceptions=True)
+        self._doors.close_replaced()
+        await _end(door, *lanes)
 
     # Reload
 
-    async def _prepare(self, old: Config | None, new: Config) -> Callable[[], None]:
+    async def _prepare(self, loaded: Loaded) -> Callable[[], None]:
         """Open what a new config needs. Nothing of the running one is touched before the answer is called."""
-        where = str(self.path)
-        try:
-            tls = tls_context(new.server.tls)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigInvalid([Problem(where, None, "server.tls", str(error))]) from error
-        public, admin = None, None
-        if old is None and self._inherited is not None:
-            public = self._inherited
-        elif self._inherited is None and (old is None or old.server.listen != new.server.listen):
-            public = _bind(where, "server.listen", new.server.listen)
-        try:
-            if old is None or old.admin.listen != new.admin.listen:
-                admin = _bind(where, "admin.listen", new.admin.listen)
-        except ConfigInvalid:
-            if public is not None:
-                public.close()
-            raise
-        return lambda: self._put_to_use(old, new, tls, public, admin)
+        change_doors = await self._doors.prepare(loaded)
 
-    def _put_to_use(
-        self,
-        old: Config | None,
-        new: Config,
-        tls: ssl.SSLContext | None,
-        public: Any,
-        admin: Any,
-    ) -> None:
-        configure(new.log.level, new.log.format)
-        if public is not None:
-            listener = Listener(
-                public,
-                self._intake.receive,
-                timeout=lambda: self._live.config.server.request_timeout,
-                inherited=self._inherited is not None,
-            )
-            self._replace("public", listener, grace=new.server.request_timeout, first=old is None)
-        self.public.tls = tls
-        if admin is not None:
-            server = self._runner.server
-            assert server is not None  # noqa: S101 - set up above
-            listener = Listener(
-                admin, server.request_handler, timeout=lambda: _ADMIN_TIMEOUT, factory=server.request_factory
-            )
-            self._replace("admin", listener, grace=_ADMIN_TIMEOUT, first=old is None)
-        if old is not None:
+        def put_to_use() -> None:
+            configure(loaded.config.log.level, loaded.config.log.format)
+            change_doors()
+            self._room.judge()
             for line in self._lines:
                 line.slots.refill()
-            if old.manifest.checksums != new.manifest.checksums:
-                self._in_background(self._rewrite_manifests())
+            self._works.changed.set()  # manifests may be written in another way
 
-    def _replace(self, name: str, listener: Listener, *, grace: float, first: bool) -> None:
-        """Serve another socket; the old one answers what it has, then closes."""
-        replaced = None if first else getattr(self, name)
-        setattr(self, name, listener)
-        if replaced is not None:
-            listener.open()
-            self._in_background(replaced.drain(grace))
+        return put_to_use
 
-    async def _rewrite_manifests(self) -> None:
-        await self._works.journal.rewrite_all()
-        self._works.changed.set()
-
-    def _reload_soon(self) -> None:
-        self._in_background(self._live.reload())
+    async def _reload_when_asked(self) -> None:
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            await self._live.reload()
 
     def _reloaded(self, ok: bool) -> None:  # noqa: FBT001 - a plain callback
         self._metrics.reload(ok=ok, at=time.time())
-
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-        task.add_done_callback(self._stop_on_bug)
-
-    def _stop_on_bug(self, task: asyncio.Task[Any]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.critical("a background task failed", exc_info=error)
-            self._stop.set()
 
     # Insight
 
@@ -271,9 +227,8 @@ class Daemon:
         return self._metrics
 
     def reasons(self) -> list[str]:
-        """Why this daemon is not ready to accept deliveries, or not to publish; empty if it is."""
-        stopping = ["stopping"] if self._stop.is_set() else []
-        return stopping + [reason for reason in (self._room.journal_trouble(), self._room.mirror_trouble()) if reason]
+        """Why no delivery should be sent here now; empty if this daemon is ready."""
+        return list(filter(None, ["stopping" if self._stop.is_set() else None, self._room.journal_trouble()]))
 
     def live(self) -> dict[str, Any]:
         """The part of the status that only the running daemon knows."""
@@ -290,20 +245,25 @@ class Daemon:
                 },
             },
             "disk": {"mirror_free": self._room.mirror_free, "journal_free": self._room.journal_free},
+            "waiting": list(filter(None, [self._room.mirror_trouble()])),
         }  # fmt: skip
 
     def _count(self, source: str, outcome: Any) -> None:
         self._metrics.delivery(source, "", outcome)
 
-    def _closed(self) -> str | None:
-        return "shutting down" if self._stop.is_set() and self._hurry.is_set() else self._room.journal_trouble()
+    def _refusing(self) -> str | None:
+        return "shutting down" if self._hurry.is_set() else self._room.journal_trouble()
 
     # Small services
 
     async def _forget_old(self) -> None:
         while True:
             before = time.time() - self._live.config.journal.retention
-            more = await self._works.journal.prune(before)
+            try:
+                more = await self._works.journal.prune(before)
+            except JournalUnavailable as trouble:
+                log.warning("old deliveries stay: %s", trouble)
+                more = 0
             await asyncio.sleep(0 if more else _PRUNE_EVERY)
 
     async def _watch_loop(self) -> None:
@@ -340,15 +300,15 @@ async def _own_tree(journal: SqliteJournal, config: Config) -> AsyncIterator[Loc
         await tree.close()
 
 
-def _bind(file: str, key: str, address: Address) -> Any:
-    try:
-        return bind(address)
-    except OSError as error:
-        raise ConfigInvalid([Problem(file, None, key, error.strerror or str(error))]) from error
+async def _end(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks and wait until they are gone. What they raise is for the group that they belong to."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @contextlib.contextmanager
-def _signals(handlers: dict[signal.Signals, Callable[[], None]]) -> Any:
+def _signals(handlers: Mapping[signal.Signals, Callable[[], None]]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     for number, handler in handlers.items():
         loop.add_signal_handler(number, handler)

@@ -13,16 +13,16 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import aiohttp
 from watchfiles import awatch
 from watchfiles._rust_notify import WatchfilesRustInternalError
 
 from syncd.config import Config, Loaded, load
-from syncd.config.lines import lines
 from syncd.errors import ConfigInvalid, Problem
 from syncd.mirror.client import open_client
 
@@ -30,13 +30,26 @@ log = logging.getLogger(__name__)
 
 SETTLED = 50
 """Milliseconds without a change after which a file is taken to be written to its end."""
-LOOK_ANYWAY = 1000
+QUIET = 80
+"""Milliseconds in which the kernel's reports are collected; the watcher wakes as often, so not fewer."""
+LOOK_ANYWAY = 800
 """Milliseconds between looks at the files where the kernel reports nothing, as on a network share."""
 
-Prepare = Callable[[Config | None, Config], Awaitable[Callable[[], None]]]
+Prepare = Callable[[Loaded], Awaitable[Callable[[], None]]]
 """Opens what a new config needs, raising ConfigInvalid where that can't be; what it returns puts it to use."""
 
-Fingerprint = Mapping[Path, tuple[int, ...] | None]
+
+class Mark(NamedTuple):
+    """What tells one state of a file from another, without reading it."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+Fingerprint = Mapping[Path, Mark | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +65,7 @@ class Generation:
 class Live:
     """The generation in force. `start` loads the first one, `watch` follows the files, `close` ends it.
 
-    `reloaded` is told of every attempt: True for one that is in force, False for one refused.
+    `reloaded` is told of every attempt, the first one too: True for one that is in force, False for one refused.
     """
 
     def __init__(
@@ -95,6 +108,7 @@ class Live:
     async def start(self) -> None:
         """Load the first generation. Raises ConfigInvalid."""
         await self._swap(await self._load())
+        self._reloaded(True)
 
     async def close(self) -> None:
         """Close what the generation in force has opened."""
@@ -107,7 +121,7 @@ class Live:
         async with self._turn:
             try:
                 loaded = await self._load()
-                self._refuse_moving(loaded.config)
+                self._refuse_moving(loaded)
                 await self._swap(loaded)
             except ConfigInvalid as invalid:
                 self.error = invalid.problems[0]
@@ -146,26 +160,24 @@ class Live:
             **{path: mark for path, mark in before.items() if path in self._files},
         }
 
-    def _refuse_moving(self, config: Config) -> None:
+    def _refuse_moving(self, loaded: Loaded) -> None:
         """State can't move while it is in use."""
-        running = self.config
-        moved = []
-        if config.mirror.root != running.mirror.root:
-            moved.append((("mirror", "root"), str(running.mirror.root)))
-        if config.journal.url != running.journal.url:
-            moved.append((("journal", "url"), running.journal.url))
+        running, config = self.config, loaded.config
+        state = (
+            (("mirror", "root"), running.mirror.root, config.mirror.root),
+            (("journal", "url"), running.journal.url, config.journal.url),
+        )
+        moved = [
+            loaded.problem(place, f"needs a restart to change (in use: {here})")
+            for place, here, there in state
+            if here != there
+        ]
         if moved:
-            known = lines(self.path.read_text())
-            raise ConfigInvalid(
-                Problem(
-                    str(self.path), known.get(place), ".".join(place), f"needs a restart to change (in use: {value})"
-                )
-                for place, value in moved
-            )
+            raise ConfigInvalid(moved)
 
     async def _swap(self, loaded: Loaded) -> None:
         old, config = self._generation, loaded.config
-        put_to_use = await self._prepare(old.config if old else None, config)
+        put_to_use = await self._prepare(loaded)
         if old is not None and old.config.download.allow_private == config.download.allow_private:
             client = old.client
         else:
@@ -184,48 +196,58 @@ class Live:
         task.add_done_callback(self._closing.discard)
 
     async def _settled(self) -> None:
-        """Wait until nobody seems to be in the middle of writing; an editor may truncate first."""
-        for _ in range(20):
+        """Wait, for a second at most, until nobody seems to be in the middle of writing.
+
+        An empty file is one that was truncated to be written anew, until that second has passed.
+        """
+        for _ in range(1000 // SETTLED):
             before = _fingerprint(self._files)
             await asyncio.sleep(SETTLED / 1000)
-            if _fingerprint(self._files) == before:
+            if _fingerprint(self._files) == before and not any(mark and mark.size == 0 for mark in before.values()):
                 return
 
     async def _stirrings(self) -> AsyncIterator[None]:
-        """Something may have changed: the kernel said so, or a second has passed."""
+        """Something may have changed: the kernel said so, or it is time to look anyway."""
         while True:
             folders = self._folders()
+            reports = awatch(
+                *folders,
+                watch_filter=None,
+                recursive=False,
+                step=QUIET,
+                rust_timeout=LOOK_ANYWAY,
+                yield_on_timeout=True,
+            )
             try:
-                async for _ in awatch(
-                    *folders,
-                    watch_filter=None,
-                    recursive=False,
-                    debounce=SETTLED,
-                    step=10,
-                    rust_timeout=LOOK_ANYWAY,
-                    yield_on_timeout=True,
-                ):
-                    yield
-                    if self._folders() != folders:
-                        break
+                async with contextlib.aclosing(reports):
+                    async for _ in reports:
+                        yield
+                        if self._folders() != folders:
+                            break
             except* (OSError, WatchfilesRustInternalError):  # awatch runs its thread in a task group
                 await asyncio.sleep(LOOK_ANYWAY / 1000)  # a folder went away; it may come back
                 yield
 
-    def _folders(self) -> frozenset[Path]:
-        """The parents of the files as named and as they resolve: editors replace files, mounts swap links."""
+    def _folders(self) -> Mapping[Path, int]:
+        """The folders in which a change can mean another config, each with its inode.
+
+        Editors replace files, mounts swap links to files or to whole folders: these are the
+        parents of the files and of the linked folders above them, and where the files really are.
+        """
         named = {path.parent for path in self._files}
+        links = {above.parent for path in self._files for above in path.parents if above.is_symlink()}
         resolved = {Path(os.path.realpath(path)).parent for path in self._files}
-        return frozenset(folder for folder in named | resolved if folder.is_dir())
+        marks = _fingerprint(named | links | resolved)
+        return {folder: mark.inode for folder, mark in marks.items() if mark is not None}
 
 
-def _fingerprint(files: frozenset[Path]) -> Fingerprint:
-    return {path: _mark(path) for path in files}
+def _fingerprint(paths: Iterable[Path]) -> Fingerprint:
+    return {path: _mark(path) for path in paths}
 
 
-def _mark(path: Path) -> tuple[int, ...] | None:
+def _mark(path: Path) -> Mark | None:
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    return Mark(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)

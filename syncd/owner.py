@@ -31,8 +31,9 @@ def sole_owner(lock: Path, what: str) -> Iterator[None]:
                 f"{what} is in use by another syncd (pid {holder})",
                 hint=f"stop that process, or give this one another place; the lock is {lock}",
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # the lock is what counts; a full disk has no room for the name on it
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)

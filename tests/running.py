@@ -89,7 +89,7 @@ class Running:
         """Start the process and wait until it accepts."""
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "/tmp/run.py", str(self.config),
+                sys.executable, "-m", "syncd", "run", "--config", str(self.config),
                 env={**os.environ, "TEST_SECRET": SECRET}, stderr=log,
             )  # fmt: skip
         await self.until(self.answers, "the daemon answers")

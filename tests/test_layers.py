@@ -11,6 +11,7 @@ FLOORS = [
     {"cli"},
     {"demo"},
     {"daemon"},
+    {"doors"},
     {"intake", "pipeline"},
     {"observe", "live"},
     {"sources", "mirror", "journal", "store"},

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from syncd import __version__
-from syncd.cli import show
 from syncd.cli.asking import ask
+from syncd.cli.show import document, plain, say, screen, table
 from syncd.cli.where import ConfigOption, Places, config_path, places
 from syncd.errors import SyncdError
 from syncd.journal.reading import SqliteReader
@@ -48,18 +48,15 @@ def status(
     path = config_path(config)
     where = places(path)
     if as_json:
-        show.document(_status(path, where))
+        document(_status(path, where))
         return
-    screen = show.screen()
-    if not watch:
-        screen.print(_drawn(path, where))
-        return
-    from rich.live import Live  # noqa: PLC0415 - only where something is drawn
-
-    with Live(_drawn(path, where), console=screen, screen=screen.is_terminal, auto_refresh=False) as live:
-        while True:
-            time.sleep(_WATCH_EVERY)
-            live.update(_drawn(path, where), refresh=True)
+    terminal = screen()
+    terminal.print(_drawn(path, where))
+    while watch:
+        time.sleep(_WATCH_EVERY)
+        drawn = _drawn(path, where)
+        terminal.clear()  # does nothing where there is no terminal
+        terminal.print(drawn)
 
 
 def _status(path: Path, where: Places) -> dict[str, Any]:
@@ -100,17 +97,17 @@ def _drawn(path: Path, where: Places) -> Group:
 
 def _summary(now: dict[str, Any]) -> Iterator[RenderableType]:
     if now["ready"]:
-        yield show.plain(f"syncd {now['version']} is ready, up since {now['started_at']}", "green")
+        yield plain(f"syncd {now['version']} is ready, up since {now['started_at']}", "green")
+        if now["reasons"]:
+            yield plain(f"deliveries wait: {'; '.join(now['reasons'])}", "red")
     elif now["started_at"] is None:
-        yield show.plain("syncd does not run; this is from its journal", "yellow")
+        yield plain("syncd does not run; this is from its journal", "yellow")
     else:
-        yield show.plain(f"syncd {now['version']} is not ready: {'; '.join(now['reasons'])}", "red")
+        yield plain(f"syncd {now['version']} is not ready: {'; '.join(now['reasons'])}", "red")
     config = now["config"]
-    yield show.plain(
-        f"config {config['path']}, generation {config['generation']}, in force since {config['loaded_at']}"
-    )
+    yield plain(f"config {config['path']}, generation {config['generation']}, in force since {config['loaded_at']}")
     if config["error"]:
-        yield show.plain(f"the file on disk is not in force: {wrong(config['error'])}", "red")
+        yield plain(f"the file on disk is not in force: {wrong(config['error'])}", "red")
     queue, disk = now["queue"], now["disk"]
     oldest = f", the oldest for {span(queue['oldest_seconds'])}" if queue["depth"] else ""
     rows = [
@@ -120,7 +117,7 @@ def _summary(now: dict[str, Any]) -> Iterator[RenderableType]:
         ("last delivery", now["last_delivery_at"] or "none yet"),
         ("free space", f"mirror {size(disk['mirror_free'])}, journal {size(disk['journal_free'])}"),
     ]
-    yield show.table(("", ""), rows)
+    yield table(("", ""), rows)
 
 
 def _numbers(counts: dict[str, int]) -> str:
@@ -137,7 +134,7 @@ def _failures(failures: list[dict[str, Any]]) -> Iterator[RenderableType]:
     )
     more = f", the newest {_FAILURES}" if len(failures) > _FAILURES else ""
     yield ""
-    yield show.table(columns, rows, f"Failures ({len(failures)}{more})")
+    yield table(columns, rows, f"Failures ({len(failures)}{more})")
 
 
 # ---- deliveries ----
@@ -167,9 +164,9 @@ def list_deliveries(
     with closing(SqliteReader(places(config_path(config)).journal)) as reader:
         listed = reader.deliveries(limit=limit, source=source, outcome=outcome)
     if as_json:
-        show.document({"deliveries": listed})
+        document({"deliveries": listed})
     else:
-        show.screen().print(_deliveries_table(listed))
+        screen().print(_deliveries_table(listed))
 
 
 def _deliveries_table(listed: list[dict[str, Any]], title: str = "") -> RenderableType:
@@ -179,7 +176,7 @@ def _deliveries_table(listed: list[dict[str, Any]], title: str = "") -> Renderab
          len(one["assets"]), one["attempts"], one["reason"])
         for one in listed
     )  # fmt: skip
-    return show.table(columns, rows, title)
+    return table(columns, rows, title)
 
 
 @deliveries.command("show")
@@ -195,13 +192,13 @@ def show_delivery(
     if found is None:
         raise SyncdError(f"no delivery has an id that begins with {delivery}", hint="`syncd deliveries` lists them")
     if as_json:
-        show.document(found)
+        document(found)
         return
-    screen = show.screen()
+    terminal = screen()
     facts = ("id", "source", "event", "received_at", "outcome", "reason", "attempts")
-    screen.print(show.table(("", ""), ((name.replace("_", " "), found[name]) for name in facts)))
+    terminal.print(table(("", ""), ((name.replace("_", " "), found[name]) for name in facts)))
     assets = ((asset["id"], asset["state"], asset["path"], asset["reason"]) for asset in found["assets"])
-    screen.print(show.table(("id", "state", "path", "reason"), assets, "Assets"))
-    screen.print(show.table(("", ""), found["headers"].items(), "Headers"))
-    screen.print(show.plain("Payload"))
-    show.say(*found["payload"].split("\n"))
+    terminal.print(table(("id", "state", "path", "reason"), assets, "Assets"))
+    terminal.print(table(("", ""), found["headers"].items(), "Headers"))
+    terminal.print(plain("Payload"))
+    say(*found["payload"].split("\n"))

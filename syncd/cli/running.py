@@ -12,9 +12,10 @@ from syncd.cli.where import ConfigOption, config_path
 
 def run(config: ConfigOption = None) -> None:
     """Run the daemon, in the foreground."""
+    path = config_path(config)
     from syncd import daemon  # noqa: PLC0415 - other commands do without its weight
 
-    raise typer.Exit(daemon.run(config_path(config)))
+    raise typer.Exit(daemon.run(path))
 
 
 def demo(

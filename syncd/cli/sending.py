@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import orjson
 import typer
 
-from syncd.cli import show
+from syncd.cli.show import say
 from syncd.cli.where import ConfigOption, config_path, reachable
 from syncd.config import load
 from syncd.errors import SyncdError
@@ -41,7 +43,9 @@ def send(
     config: ConfigOption = None,
 ) -> None:
     """Deliver a signed test event to a running daemon, as the platform would."""
-    target = _Target(to, secret) if to and secret else _target(config_path(config), to, secret)
+    # To the path of its event, so that EVENT says how a file is to be read.
+    tail = f"/{event.lower()}" if payload else ""
+    target = _Target(_with_path(to), secret) if to and secret else _target(config_path(config), tail, to, secret)
     try:
         accepted = asyncio.run(_send_all(target, _bodies(event, asset_url, count, payload)))
     except OSError as error:  # aiohttp's among them
@@ -62,7 +66,7 @@ class _Target:
     verify_tls: bool = True
 
 
-def _target(path: Path, to: str | None, secret: str | None) -> _Target:
+def _target(path: Path, tail: str, to: str | None, secret: str | None) -> _Target:
     """Fill in from the config what was not said."""
     config = load(path).config
     source = config.sources.abyssale
@@ -70,16 +74,22 @@ def _target(path: Path, to: str | None, secret: str | None) -> _Target:
     if secret is None and source.secret:
         secret = source.secret[0].text
     if to is not None:
-        return _Target(to, secret)
+        return _Target(_with_path(to, source.path), secret)
     listen, scheme = config.server.listen, "https" if config.server.tls else "http"
     # It is this machine's own listener, reached by its address, to which no certificate is made out.
-    return _Target(f"{scheme}://{reachable(listen)}{source.path}", secret, listen.path, verify_tls=False)
+    return _Target(f"{scheme}://{reachable(listen)}{source.path}{tail}", secret, listen.path, verify_tls=False)
+
+
+def _with_path(url: str, path: str = "/webhooks/abyssale") -> str:
+    """Fill in the source's path where a URL names only the host."""
+    return url.rstrip("/") + path if urlsplit(url).path in ("", "/") else url
 
 
 def _bodies(event: str, asset_url: str, count: int, payload: Path | None) -> Iterator[bytes]:
     from syncd.demo.send import sample  # noqa: PLC0415 - other commands do without its weight
 
-    for n in range(1, count + 1):
+    first = time.time_ns() // 1_000_000  # numbers that no earlier call has used: each is news to the daemon
+    for n in range(first, first + count):
         yield payload.read_bytes() if payload else orjson.dumps(sample(event, asset_url, n))
 
 
@@ -99,7 +109,7 @@ async def _send_all(target: _Target, bodies: Iterator[bytes]) -> bool:
                 )
             except (aiohttp.ClientError, TimeoutError) as error:
                 raise OSError(str(error) or "it took too long") from error
-            show.say(f"{status} {_words(answer)}")
+            say(f"{status} {_words(answer)}")
             all_accepted &= status == _ACCEPTED
     return all_accepted
 

@@ -7,6 +7,7 @@ control characters escaped. rich is imported only where something is drawn.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+
+_UNFOLDED = 4000  # columns, more than a row ever needs
 
 
 def document(said: Any) -> None:
@@ -39,10 +43,18 @@ def complain(*lines: str) -> None:
 
 
 def screen() -> Console:
-    """Give stdout as rich draws on it: as wide as the terminal, coloured only there and without NO_COLOR."""
+    """Give stdout as rich draws on it: as wide as the terminal, coloured only there and without NO_COLOR.
+
+    What goes to a program has a line a row, however long, unless COLUMNS says otherwise.
+    """
     from rich.console import Console  # noqa: PLC0415 - only where something is drawn
 
-    return Console(markup=False, emoji=False, highlight=False)
+    return Console(
+        markup=False,
+        emoji=False,
+        highlight=False,
+        width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _UNFOLDED,
+    )
 
 
 def plain(value: object, style: str = "") -> Text:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from syncd.cli import show
+from syncd.cli.show import complain, document, say
 from syncd.cli.where import ConfigOption, config_path
 from syncd.config import load, template
 from syncd.config import schema as config_schema
@@ -42,10 +42,10 @@ def init(
         for file, text in texts.items():
             with file.open("x", encoding="utf-8") as new:
                 new.write(text)
-            show.say(f"wrote {file}")
+            say(f"wrote {file}")
     except OSError as error:
         raise SyncdError(f"can't write {error.filename}: {error.strerror}") from error
-    show.complain(*(line.format(path=path) for line in _NEXT))
+    complain(*(line.format(path=path) for line in _NEXT))
 
 
 def check(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
@@ -54,18 +54,19 @@ def check(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     try:
         loaded = load(path)
     except ConfigInvalid as invalid:
-        if not as_json:
-            raise
-        problems = [asdict(problem) for problem in invalid.problems]
-        show.document({"path": str(path), "valid": False, "problems": problems, "warnings": []})
+        if as_json:
+            problems = [asdict(problem) for problem in invalid.problems]
+            document({"path": str(path), "valid": False, "problems": problems, "warnings": []})
+        else:
+            say(*map(str, invalid.problems))
         raise typer.Exit(2) from None
     warnings = [asdict(warning) for warning in loaded.warnings]
     if as_json:
-        show.document({"path": str(path), "valid": True, "problems": [], "warnings": warnings})
+        document({"path": str(path), "valid": True, "problems": [], "warnings": warnings})
         return
     for warning in loaded.warnings:
-        show.complain(f"warning: {warning}")
-    show.say(f"{path} is valid")
+        complain(f"warning: {warning}")
+    say(f"{path} is valid")
 
 
 def schema(
@@ -74,6 +75,6 @@ def schema(
 ) -> None:
     """Print the JSON Schema of the config, or of the manifests."""
     if of == "config":
-        show.document(config_schema())
+        document(config_schema())
     else:
         sys.stdout.write(Path(__file__).with_name("manifest.schema.json").read_text("utf-8"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,11 +31,15 @@ _READABLE_BY_OTHERS = 0o044
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A valid config, every file it was made from (as named, symlinks kept), and what to be warned of."""
+    """A valid config, every file it was made from (as named, symlinks kept), and what to be warned of.
+
+    `problem` words what is found wrong with a value only once it is used, at the line where it stands.
+    """
 
     config: Config
     files: frozenset[Path]
     warnings: tuple[Problem, ...]
+    problem: Callable[[Place, str], Problem]
 
 
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Loaded:
@@ -57,7 +61,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Loaded:
         for place, secret in _secrets(config)
         if secret.plain and source.exposed and not source.variable(place)
     )
-    return Loaded(config, frozenset(around.files), tuple(sorted(warnings, key=_order)))
+    return Loaded(config, frozenset(around.files), tuple(sorted(warnings, key=_order)), source.problem)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ import errno
 import os
 import socket
 import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from syncd.config import Address
@@ -19,20 +21,29 @@ _UNIX_MODE = 0o660
 _FIRST_PASSED = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3)
 
 
-def bind(address: Address) -> socket.socket:
+def bind(address: Address, *, beside: Sequence[socket.socket] = ()) -> socket.socket:
     """Listen on `address`; port 0 takes a free one.
 
-    A unix socket's file left behind by a process that is gone is replaced. Raises an OSError
-    whose `strerror` is complete.
+    A port that one of `beside` has, which are this process's own, may be taken as well: on
+    another address, or until the other one closes. A unix socket's file left behind by a
+    process that is gone is replaced. Raises an OSError whose `strerror` is complete.
     """
     try:
-        return _bind_unix(Path(address.path)) if address.path else _bind_tcp(address)
+        return _bind_unix(Path(address.path)) if address.path else _bind_tcp(address, beside)
     except OSError as error:
         reason = error.strerror or str(error)
         raise OSError(error.errno, f"can't listen on {address}: {reason}") from error
 
 
-def _bind_tcp(address: Address) -> socket.socket:
+def release(bound: socket.socket) -> None:
+    """Close a socket that `bind` opened, and remove the file of a unix one."""
+    name = bound.getsockname()
+    bound.close()
+    if isinstance(name, str):
+        Path(name).unlink(missing_ok=True)
+
+
+def _bind_tcp(address: Address, beside: Sequence[socket.socket]) -> socket.socket:
     found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, kind, protocol, _, name = found[0]
     bound = socket.socket(family, kind, protocol)
@@ -40,11 +51,29 @@ def _bind_tcp(address: Address) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        bound.bind(name)
-        return _listening(bound)
+        ours = [other for other in beside if _port_of(other) == name[1]]
+        with _shared(bound, *ours) if ours else nullcontext():
+            bound.bind(name)
+            return _listening(bound)
     except OSError:
         bound.close()
         raise
+
+
+def _port_of(bound: socket.socket) -> int | None:
+    return None if bound.family == socket.AF_UNIX else int(bound.getsockname()[1])
+
+
+@contextmanager
+def _shared(*sockets: socket.socket) -> Iterator[None]:
+    """Let these have one port together, and only for the moment, so that no other process joins them."""
+    for one in sockets:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        yield
+    finally:
+        for one in sockets:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
 
 
 def _bind_unix(path: Path) -> socket.socket:

@@ -13,13 +13,13 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
 from syncd.config import Tls
 from syncd.intake.connection import Connection
+from syncd.intake.listen import release
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +67,11 @@ class Listener:
         self._closing = False
 
     @property
+    def sock(self) -> socket.socket:
+        """The socket that is listened on, closed once draining began."""
+        return self._socket
+
+    @property
     def port(self) -> int:
         """The TCP port that is listened on."""
         return int(self._socket.getsockname()[1])
@@ -82,7 +87,8 @@ class Listener:
 
         What waits in the backlog is served like any other. Every answer from here on is the
         last one of its connection. Connections that stay idle are closed after a moment, in
-        which a request that was under way may arrive. Draining again does nothing.
+        which a request that was under way may arrive. Cancellation cuts off what is left.
+        Draining again does nothing.
         """
         if self._closing:
             return
@@ -94,16 +100,18 @@ class Listener:
         self._close_socket()
         for connection in self._connections:
             connection.closing = True
-        await self._emptied(min(ends, self._loop.time() + _LAST_CALL))
-        for connection in list(self._connections):
-            if not connection.begun:
-                connection.force_close()
-        await self._emptied(ends)
-        late = list(self._connections)
-        if late:
-            log.warning("connections cut off", extra={"connections": len(late)})
-        for connection in late:
-            self._drop(connection)
+        try:
+            await self._emptied(min(ends, self._loop.time() + _LAST_CALL))
+            for connection in list(self._connections):
+                if not connection.begun:
+                    connection.force_close()
+            await self._emptied(ends)
+        finally:
+            late = list(self._connections)
+            if late:
+                log.warning("connections cut off", extra={"connections": len(late)})
+            for connection in late:
+                self._drop(connection)
         await self._server.shutdown(0.1)
 
     def _make_request(self, message: Any, payload: Any, protocol: Any, *rest: Any) -> web.BaseRequest:
@@ -187,10 +195,10 @@ class Listener:
             return
 
     def _close_socket(self) -> None:
-        name = self._socket.getsockname()
-        self._socket.close()
-        if isinstance(name, str) and not self._inherited:
-            Path(name).unlink(missing_ok=True)
+        if self._inherited:
+            self._socket.close()
+        else:
+            release(self._socket)
 
 
 def _bare_request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:

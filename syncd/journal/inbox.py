@@ -12,23 +12,13 @@ import sqlite3
 from collections.abc import Sequence
 
 from syncd.journal import Decision, Finished, Rules
+from syncd.journal.keys import key_of
 from syncd.journal.rows import asset_text
-from syncd.journal.visuals import (
-    NEWER_ANNOUNCED,
-    rerank,
-    reserver,
-    revive,
-    take_key,
-    versions,
-    visual_of,
-)
+from syncd.journal.visuals import rerank, revive, versions, visual_of
 from syncd.model import Arrival, Asset, Delivery, Receipt, Template, TemplateStatus, rank
 
 SAME_BODY = 6 * 3600.0
 """A delivery without an id is a repetition when its body came within this many seconds."""
-
-BESIDE_EXPORT = (".json", ".SHA256SUMS", ".zip", ".jpeg", ".png", ".webp", ".avif", ".gif", ".pdf", ".mp4")
-"""What may lie beside an export's folder under its name: its manifest, its archive, or it as one plain file."""
 
 
 def accept(db: sqlite3.Connection, arrival: Arrival, body_sha256: bytes, signed: bytes | None) -> Receipt:
@@ -70,79 +60,66 @@ def digests(arrival: Arrival) -> tuple[bytes, bytes | None]:
 
 
 def decide(db: sqlite3.Connection, decision: Decision, rules: Rules, now: float) -> list[Finished]:
-    """Record what one delivery says; it is finished at once where nothing has to be fetched."""
-    seq = decision.delivery.seq
+    """Record what one delivery says; returns the deliveries of which nothing waits any more, this one or older."""
+    delivery = decision.delivery
     if decision.status is not None:
         _note_status(db, decision.status)
+    visuals = []
     for asset in decision.assets:
         _note_template(db, asset.template)
-        row = _announce(db, decision.delivery, asset, rules, now)
-        db.execute("INSERT OR IGNORE INTO announced VALUES (?, ?)", (seq, row))
+        visuals.append(_announce(db, delivery, asset, rules, now))
     db.execute(
         "UPDATE deliveries SET read = 1, event = ?, outcome = ?, reason = ? WHERE seq = ?",
-        (decision.event, decision.outcome, decision.reason, seq),
+        (decision.event, decision.outcome, decision.reason, delivery.seq),
     )
-    return finish(db, [seq])
+    return finish(db, visuals, delivery.seq)
 
 
 def _announce(db: sqlite3.Connection, delivery: Delivery, asset: Asset, rules: Rules, now: float) -> int:
-    """Find or make the row of an announced asset, and make it a job where it is wanted."""
+    """Record that an asset was announced, as a job if it is wanted; returns its visual."""
     visual = visual_of(db, asset)
-    known = versions(db, visual)
-    for row in known:
-        if asset.kind == "export" or (asset.version is not None and row["version"] == asset.version):
-            return _announce_again(db, row, asset, visual, rules, now)
     mine = rank(asset.version, delivery.seq)
-    newer = sum(
-        rank(row["version"], row["seq"]) > mine
-        and (row["state"] in ("pending", "published") or row["folder"] is not None)
-        for row in known
-    )
-    wanted = newer < rules.keep_versions
+    known = (row for row in versions(db, visual) if asset.kind == "export" or rank(row["version"], row["seq"]) == mine)
+    same = next(known, None)
+    if same is None:
+        number = _add(db, delivery, asset, visual, rules)
+    else:
+        number = same["asset"]
+        _announce_again(db, same, delivery, asset, rules, now)
+    db.execute("INSERT OR IGNORE INTO announced VALUES (?, ?)", (delivery.seq, number))
+    rerank(db, visual, rules, now)
+    wanted = db.execute("SELECT 1 FROM assets WHERE asset = ? AND state = 'pending' AND key IS NULL", (number,))
+    if wanted.fetchone():
+        key = key_of(db, asset, visual, delivery.received_at, rules)
+        db.execute("UPDATE assets SET key = ? WHERE asset = ?", (key, number))
+    return visual
+
+
+def _add(db: sqlite3.Connection, delivery: Delivery, asset: Asset, visual: int, rules: Rules) -> int:
     values = (
-        visual, asset.lane, asset.source, asset.id, asset.version, delivery.seq, delivery.id,
-        asset_text(asset), delivery.received_at,
-        "pending" if wanted else "superseded", "" if wanted else NEWER_ANNOUNCED,
-        _key_of(db, asset, visual, delivery, rules) if wanted else None,
-        delivery.received_at, delivery.received_at + rules.give_up_after,
+        visual, asset.lane, asset.source, asset.id, asset.version, delivery.seq, delivery.id, asset_text(asset),
+        delivery.received_at, delivery.received_at, delivery.received_at + rules.give_up_after,
     )  # fmt: skip
-    row_id = db.execute(
-        "INSERT INTO assets(visual, lane, source, platform_id, version, seq, delivery, detail, received_at,"
-        " state, reason, key, next_at, give_up_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    number = db.execute(
+        "INSERT INTO assets(visual, lane, source, platform_id, version, seq, delivery, detail,"
+        " received_at, next_at, give_up_at, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending')",
         values,
     ).lastrowid
-    assert row_id is not None  # noqa: S101 - an INSERT always has one; this is for the type checker
-    if wanted and known:
-        rerank(db, visual, rules, now)
-    return row_id
-
-
-def _announce_again(
-    db: sqlite3.Connection, row: sqlite3.Row, asset: Asset, visual: int, rules: Rules, now: float
-) -> int:
-    """The same version once more: nothing new, but a chance for one that failed, with its fresh URL."""
-    number: int = row["asset"]
-    if row["state"] in ("pending", "failed"):
-        db.execute("UPDATE assets SET detail = ? WHERE asset = ?", (asset_text(asset), number))
-    if row["state"] == "failed":
-        revive(db, number, rules, now)
-        rerank(db, visual, rules, now)
+    assert number is not None  # noqa: S101 - an INSERT always has one; this is for the type checker
     return number
 
 
-def _key_of(db: sqlite3.Connection, asset: Asset, visual: int, delivery: Delivery, rules: Rules) -> str | None:
-    """The key an announced asset will have, as far as it is known before its content is."""
-    naming = rules.naming
-    (key,) = db.execute("SELECT key FROM visuals WHERE visual = ?", (visual,)).fetchone()
-    if key is not None and not naming.per_version:
-        retyped = naming.retyped(key, asset)
-        return str(key) if retyped == key else take_key(db, naming, retyped, visual)
-    wanted = naming.wanted(asset, delivery.received_at, reserver(db), None)
-    if wanted is None:
-        return None
-    key = take_key(db, naming, wanted, visual, beside=BESIDE_EXPORT if asset.kind == "export" else ())
-    db.execute("UPDATE visuals SET key = ? WHERE visual = ?", (key, visual))
-    return str(key)
+def _announce_again(
+    db: sqlite3.Connection, row: sqlite3.Row, delivery: Delivery, asset: Asset, rules: Rules, now: float
+) -> None:
+    """The same version once more: nothing new, but a chance for one without a file, with its fresh URL."""
+    if row["state"] in ("pending", "failed"):
+        db.execute(
+            "UPDATE assets SET detail = ?, give_up_at = max(give_up_at, ?) WHERE asset = ?",
+            (asset_text(asset), delivery.received_at + rules.give_up_after, row["asset"]),
+        )
+    if row["state"] == "failed":
+        revive(db, row["asset"], rules, now)
 
 
 def _note_template(db: sqlite3.Connection, template: Template) -> None:
@@ -163,35 +140,43 @@ def _note_status(db: sqlite3.Connection, status: TemplateStatus) -> None:
         " WHERE coalesce(excluded.status_updated_at, 0) >= coalesce(status_updated_at, 0)",
         (status.template.id, status.template.name, status.status, status.updated_at),
     )
-    if changed.rowcount:
+    if changed.rowcount and status.template.id:
         db.execute("UPDATE folders SET change = change + 1 WHERE template_id = ?", (status.template.id,))
 
 
-def finish(db: sqlite3.Connection, sequences: Sequence[int]) -> list[Finished]:
-    """Call deliveries processed once none of their assets waits any more; returns which."""
-    finished = []
-    for seq in sequences:
-        row = db.execute(
-            "UPDATE deliveries SET outcome = 'processed' WHERE seq = ? AND outcome = 'accepted' AND read = 1"
-            " AND NOT EXISTS (SELECT 1 FROM announced JOIN assets USING (asset)"
-            " WHERE announced.seq = deliveries.seq AND state = 'pending') RETURNING source, event",
-            (seq,),
-        ).fetchone()
-        if row is not None:
-            finished.append(Finished(row["source"], row["event"]))
-    return finished
+def finish(db: sqlite3.Connection, visuals: Sequence[int], seq: int = 0) -> list[Finished]:
+    """Call deliveries processed once none of their assets waits any more; returns which.
+
+    Looked at are those that announced a version of these visuals, and the one numbered `seq`.
+    """
+    finished = db.execute(
+        "UPDATE deliveries SET outcome = 'processed' WHERE outcome = 'accepted' AND read = 1 AND seq IN"
+        " (SELECT ? UNION SELECT announced.seq FROM announced JOIN assets USING (asset)"
+        " WHERE visual IN (SELECT value FROM json_each(?)))"
+        " AND NOT EXISTS (SELECT 1 FROM announced JOIN assets USING (asset)"
+        " WHERE announced.seq = deliveries.seq AND state = 'pending') RETURNING source, event",
+        (seq, json.dumps(visuals)),
+    )
+    return [Finished(row["source"], row["event"]) for row in finished.fetchall()]
 
 
 def prune(db: sqlite3.Connection, before: float, limit: int = 500) -> int:
-    """Forget finished deliveries received before, and what they left without a file; at most `limit` each."""
+    """Forget finished deliveries received before, and what they left without a file; at most `limit` each.
+
+    Returns how many rows went, so that 0 says that nothing is left to forget.
+    """
     old = db.execute(
-        "SELECT seq FROM deliveries WHERE received_at < ? AND outcome != 'accepted' LIMIT ?", (before, limit)
+        "SELECT seq FROM deliveries WHERE received_at < ? AND outcome != 'accepted'"
+        " AND NOT EXISTS (SELECT 1 FROM announced JOIN assets USING (asset)"
+        " WHERE announced.seq = deliveries.seq AND state = 'pending') LIMIT ?",
+        (before, limit),
     ).fetchall()
     db.executemany("DELETE FROM announced WHERE seq = ?", old)
     db.executemany("DELETE FROM deliveries WHERE seq = ?", old)
-    db.execute(
-        "DELETE FROM assets WHERE asset IN (SELECT asset FROM assets WHERE state IN ('superseded', 'failed')"
-        " AND folder IS NULL AND received_at < ? AND asset NOT IN (SELECT asset FROM announced) LIMIT ?)",
+    assets = db.execute(
+        "DELETE FROM assets WHERE asset IN (SELECT asset FROM assets"
+        " WHERE state IN ('superseded', 'failed') AND folder IS NULL AND placing IS NULL AND received_at < ?"
+        " AND NOT EXISTS (SELECT 1 FROM announced WHERE announced.asset = assets.asset) LIMIT ?)",
         (before, limit),
     )
-    return len(old)
+    return len(old) + assets.rowcount

@@ -13,60 +13,47 @@ import orjson
 
 from syncd.journal import Again, Dropped, Ending, Finished, GaveUp, Placement, Published, Rules
 from syncd.journal.inbox import finish
-from syncd.journal.rows import fetched_of, fetched_text, files_text, job_of, without_query
+from syncd.journal.keys import key_of, versioned_key
+from syncd.journal.rows import asset_of, fetched_of, fetched_text, files_text, job_of, without_query
 from syncd.journal.visuals import (
     NEWER_ANNOUNCED,
     NEWER_PUBLISHED,
+    order_of,
     rerank,
-    reserver,
     retire,
     supersede,
-    take_key,
     touch,
     versions,
 )
-from syncd.model import Fetched, Job, rank
+from syncd.model import Fetched, Job
 
 
 def place(db: sqlite3.Connection, job: Job, fetched: Fetched, rules: Rules) -> Placement | str:
-    """Decide where a fetched file goes, against what is published at this moment."""
+    """Decide where a fetched file goes, against what is visible at this moment or may be after a crash."""
     row = db.execute("SELECT * FROM assets WHERE asset = ?", (job.row,)).fetchone()
     if row is None or row["state"] != "pending":
         return NEWER_ANNOUNCED
     if job.asset.kind == "export":
         return Placement(job.row, row["key"], None, superseded=False)
-    visual, mine = row["visual"], rank(row["version"], row["seq"])
-    shown = [other for other in versions(db, visual) if other["folder"] is not None]
-    newer = sum(rank(other["version"], other["seq"]) > mine for other in shown)
+    known = versions(db, row["visual"])
+    newer = sum(
+        order_of(other) > order_of(row) and (other["folder"] is not None or other["placing"] is not None)
+        for other in known
+    )
     if newer >= rules.keep_versions:
         supersede(db, row, NEWER_PUBLISHED)
         return NEWER_PUBLISHED
-    key = row["key"] or _late_key(db, job, visual, fetched, rules)
-    here = next((other for other in shown if other["key"] == key), None)
+    key = row["key"] or key_of(db, job.asset, row["visual"], row["received_at"], rules, fetched.sha256)
+    assert key is not None  # noqa: S101 - only an unknown content can leave a key open
+    here = next((other for other in known if other["folder"] is not None and other["key"] == key), None)
     keep_as = None
-    if newer and here is not None:
-        key = _versioned_key(db, key, row, shown, rules)
+    if newer and (here is not None or not rules.naming.per_version):
+        key = versioned_key(db, key, row, rules)
     elif here is not None and rules.keep_versions > 1 and here["sha256"] != fetched.sha256:
-        keep_as = _versioned_key(db, key, here, shown, rules)
+        keep_as = versioned_key(db, key, here, rules)
     placement = Placement(job.row, key, keep_as, superseded=bool(newer))
     db.execute("UPDATE assets SET placing = ? WHERE asset = ?", (_placing_text(placement, fetched), job.row))
     return placement
-
-
-def _late_key(db: sqlite3.Connection, job: Job, visual: int, fetched: Fetched, rules: Rules) -> str:
-    """The key of a layout that names files by their content."""
-    wanted = rules.naming.wanted(job.asset, job.received_at, reserver(db), fetched.sha256)
-    assert wanted is not None  # noqa: S101 - only an unknown content can leave a key open
-    return take_key(db, rules.naming, wanted, visual)
-
-
-def _versioned_key(db: sqlite3.Connection, key: str, row: sqlite3.Row, shown: list[sqlite3.Row], rules: Rules) -> str:
-    """NAME.vN.EXT for a version that stays beside the newest; without a version, N is its order of receipt."""
-    label = str(row["seq"] if row["version"] is None else row["version"])
-    taken = {other["key"] for other in shown if other["asset"] != row["asset"]}
-    while rules.naming.versioned(key, label) in taken:
-        label += "-0"
-    return take_key(db, rules.naming, rules.naming.versioned(key, label), row["visual"])
 
 
 def _placing_text(placement: Placement, fetched: Fetched) -> str:
@@ -74,9 +61,12 @@ def _placing_text(placement: Placement, fetched: Fetched) -> str:
 
 
 def interrupted(db: sqlite3.Connection) -> list[tuple[Job, Fetched, Placement]]:
-    """Placements that were decided and never recorded as done, which only a crash leaves behind."""
+    """Placements that were decided and never recorded as done.
+
+    Also of a version that a newer announcement has superseded since: its file may be the visible one.
+    """
     found = []
-    for row in db.execute("SELECT * FROM assets WHERE placing IS NOT NULL AND state = 'pending'"):
+    for row in db.execute("SELECT * FROM assets WHERE placing IS NOT NULL"):
         key, keep_as, superseded, fetched = orjson.loads(row["placing"])
         found.append((job_of(row), fetched_of(fetched), Placement(row["asset"], key, keep_as, superseded)))
     return found
@@ -91,16 +81,18 @@ def settle(db: sqlite3.Connection, ending: Ending, rules: Rules, now: float) -> 
     """Record how one job ended; returns the deliveries that this finished."""
     match ending:
         case Published():
-            return _publish(db, ending, rules)
-        case Dropped():
-            return _finish_announcers(db, ending.job.visual)
+            _publish(db, ending, rules)
         case Again():
-            return _wait(db, ending)
+            _wait(db, ending, now)
         case GaveUp():
-            return _give_up(db, ending, rules, now)
+            _give_up(db, ending, rules, now)
+        case Dropped():
+            pass  # that it is not wanted was recorded as it was found
+    row = db.execute("SELECT visual FROM assets WHERE asset = ?", (ending.job.row,)).fetchone()
+    return [] if row is None else finish(db, [row["visual"]])
 
 
-def _publish(db: sqlite3.Connection, done: Published, rules: Rules) -> list[Finished]:
+def _publish(db: sqlite3.Connection, done: Published, rules: Rules) -> None:
     """Record a visible file, and what that makes of the version it replaces."""
     (visual,) = db.execute("SELECT visual FROM assets WHERE asset = ?", (done.job.row,)).fetchone()
     folder = done.key.rpartition("/")[0] if done.files is None else None
@@ -119,18 +111,16 @@ def _publish(db: sqlite3.Connection, done: Published, rules: Rules) -> list[Fini
         row = (done.job.row, done.key, files_text(done.files), len(done.files), total, done.archive_key)
         db.execute("INSERT OR REPLACE INTO exports VALUES (?, ?, ?, ?, ?, ?, 0, NULL)", row)
     elif folder is not None:
-        db.execute("DELETE FROM removals WHERE key = ?", (done.key,))
+        db.execute("DELETE FROM removals WHERE key IN (?, ?)", (done.key, done.placement.keep_as))
         touch(db, folder)
         db.execute("UPDATE folders SET template_id = ? WHERE folder = ?", (done.job.asset.template.id, folder))
         _leave_one_published(db, visual, done, rules)
-    return _finish_announcers(db, visual)
 
 
 def _leave_one_published(db: sqlite3.Connection, visual: int, done: Published, rules: Rules) -> None:
     """The newest visible version is the published one; older ones stay as the rules say, or go."""
     newest, *older = [row for row in versions(db, visual) if row["folder"] is not None]
     db.execute("UPDATE assets SET state = 'published', reason = '' WHERE asset = ?", (newest["asset"],))
-    db.execute("UPDATE visuals SET key = ? WHERE visual = ?", (newest["key"], visual))
     for place_in_line, row in enumerate(older, start=1):
         overwritten = row["key"] == done.key and row["asset"] != done.job.row
         key = done.placement.keep_as if overwritten else row["key"]
@@ -145,32 +135,30 @@ def _leave_one_published(db: sqlite3.Connection, visual: int, done: Published, r
             )
 
 
-def _wait(db: sqlite3.Connection, ending: Again) -> list[Finished]:
+def _wait(db: sqlite3.Connection, ending: Again, now: float) -> None:
     """Put a job back until its next go."""
     job = ending.job
     db.execute(
         "UPDATE assets SET attempts = ?, goes = goes + 1, next_at = ?, reason = ?,"
         " failing_since = coalesce(failing_since, ?) WHERE asset = ? AND state = 'pending'",
-        (job.attempts + ending.why.attempts, ending.next_at, ending.why.reason, job.received_at, job.row),
+        (job.attempts + ending.why.attempts, ending.next_at, ending.why.reason, now, job.row),
     )
-    return []
 
 
-def _give_up(db: sqlite3.Connection, ending: GaveUp, rules: Rules, now: float) -> list[Finished]:
-    """End a job without a file; an older version that had given way to it gets its chance."""
+def _give_up(db: sqlite3.Connection, ending: GaveUp, rules: Rules, now: float) -> None:
+    """End a job without a file; an older version that had given way to it gets its chance.
+
+    One that was announced anew meanwhile, with a fresh URL perhaps, is tried with that first.
+    """
     job = ending.job
+    row = db.execute("SELECT * FROM assets WHERE asset = ? AND state = 'pending'", (job.row,)).fetchone()
+    if row is None:
+        return
+    fresh = asset_of(row["detail"]) != job.asset
     db.execute(
-        "UPDATE assets SET state = 'failed', attempts = ?, goes = goes + 1, reason = ?,"
-        " failing_since = coalesce(failing_since, ?) WHERE asset = ? AND state = 'pending'",
-        (job.attempts + ending.why.attempts, ending.why.reason, now, job.row),
+        "UPDATE assets SET state = ?, placing = NULL, attempts = ?, goes = goes + 1, reason = ?,"
+        " failing_since = coalesce(failing_since, ?) WHERE asset = ?",
+        ("pending" if fresh else "failed", job.attempts + ending.why.attempts, ending.why.reason, now, job.row),
     )
-    (visual,) = db.execute("SELECT visual FROM assets WHERE asset = ?", (job.row,)).fetchone()
-    rerank(db, visual, rules, now)
-    return _finish_announcers(db, visual)
-
-
-def _finish_announcers(db: sqlite3.Connection, visual: int) -> list[Finished]:
-    rows = db.execute(
-        "SELECT DISTINCT announced.seq FROM announced JOIN assets USING (asset) WHERE visual = ?", (visual,)
-    )
-    return finish(db, [seq for (seq,) in rows])
+    if not fresh:
+        rerank(db, row["visual"], rules, now)

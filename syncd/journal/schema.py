@@ -37,7 +37,7 @@ CREATE INDEX deliveries_inbox ON deliveries(seq) WHERE read = 0;
 CREATE INDEX deliveries_body ON deliveries(body_sha256, received_at);
 CREATE INDEX deliveries_age ON deliveries(received_at);
 
-CREATE TABLE visuals(visual INTEGER PRIMARY KEY, key TEXT);
+CREATE TABLE visuals(visual INTEGER PRIMARY KEY, key TEXT);  -- the key that its versions share
 CREATE TABLE identities(identity TEXT PRIMARY KEY, visual INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX identities_visual ON identities(visual);
 
@@ -49,7 +49,7 @@ CREATE TABLE names(
 CREATE UNIQUE INDEX names_owner ON names(scope, owner);
 
 -- Every path a file was ever promised, in the form in which names compare.
-CREATE TABLE keys(folded TEXT PRIMARY KEY, visual INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE keys(folded TEXT PRIMARY KEY, visual INTEGER NOT NULL, key TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX keys_visual ON keys(visual);
 
 CREATE TABLE assets(
@@ -81,6 +81,7 @@ CREATE INDEX assets_placing ON assets(asset) WHERE placing IS NOT NULL;
 CREATE INDEX assets_visual ON assets(visual);
 CREATE INDEX assets_platform ON assets(platform_id);
 CREATE INDEX assets_folder ON assets(folder, key) WHERE folder IS NOT NULL;
+CREATE INDEX assets_ended ON assets(received_at) WHERE state IN ('superseded', 'failed') AND folder IS NULL;
 CREATE INDEX assets_failing ON assets(failing_since) WHERE failing_since IS NOT NULL;
 
 CREATE TABLE announced(seq INTEGER NOT NULL, asset INTEGER NOT NULL, PRIMARY KEY(seq, asset)) WITHOUT ROWID;
@@ -158,6 +159,8 @@ def _prepare(db: sqlite3.Connection, path: Path, *, create: bool) -> None:
     db.execute("PRAGMA synchronous=FULL")
     db.execute("PRAGMA cache_size=-4096")  # KiB: what an event touches is small, and idle memory counts
     if found == 0:
+        if db.execute("SELECT 1 FROM sqlite_master").fetchone():
+            raise JournalUnavailable(f"{path} is a database of another program", hint="give journal.url another file")
         db.executescript(f"BEGIN;{_TABLES}PRAGMA user_version={VERSION};COMMIT;")
         # SQLite syncs the file, not the name of it: without this a power cut could lose both.
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)

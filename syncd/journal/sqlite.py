@@ -2,7 +2,7 @@
 
 Whatever asks for a change while a commit is under way waits for the next one, and all of
 that shares one transaction and one sync to the disk. The verbs are the protocol's; what they
-mean for versions, keys and removals is in `visuals`. Nothing here reads the config.
+mean is in `inbox`, `visuals`, `keys` and `placing`. Nothing here reads the config.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -219,7 +219,10 @@ class SqliteJournal:
 
     async def removable(self, limit: int) -> Sequence[str]:
         """Keys of files that no manifest names any more and nobody claims."""
-        query = "SELECT key FROM removals JOIN folders USING (folder) WHERE written >= removals.change LIMIT ?"
+        query = (
+            "SELECT key FROM removals JOIN folders USING (folder) WHERE written >= removals.change"
+            " AND key NOT IN (SELECT json_extract(placing, '$[0]') FROM assets WHERE placing IS NOT NULL) LIMIT ?"
+        )
         return await self._ask(lambda db: [key for (key,) in db.execute(query, (limit,))])
 
     async def removed(self, keys: Sequence[str]) -> None:
@@ -248,14 +251,14 @@ async def open_journal(path: Path) -> AsyncIterator[SqliteJournal]:
 
     Raises InUse where another daemon has it, JournalUnavailable where it can't be opened.
     """
-    loop = asyncio.get_running_loop()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with sole_owner(lock_path(path), f"the journal {path}"):
-            journal = SqliteJournal(connect(path, create=True), loop)
-            try:
-                yield journal
-            finally:
-                await journal.close()
-    except OSError as error:
-        raise JournalUnavailable(f"the journal {path} can't be opened: {error}") from error
+    with ExitStack() as owned:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            owned.enter_context(sole_owner(lock_path(path), f"the journal {path}"))
+        except OSError as error:
+            raise JournalUnavailable(f"the journal {path} can't be opened: {error}") from error
+        journal = SqliteJournal(connect(path, create=True), asyncio.get_running_loop())
+        try:
+            yield journal
+        finally:
+            await journal.close()

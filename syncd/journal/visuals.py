@@ -1,17 +1,15 @@
-"""Visuals in the journal: who is the same visual, which version wins, and which path it owns.
+"""Visuals in the journal: who is the same visual, and which of its versions is wanted and visible.
 
-Functions over an open transaction. The rules themselves (what is newer, what a key looks
-like) are `model.rank` and the naming that comes in; here they meet what is stored.
+Functions over an open transaction. What is newer is `model.rank`; here it meets what is
+stored. Where the files of a visual lie is the business of `keys`.
 """
 
 from __future__ import annotations
 
-import functools
 import sqlite3
-from collections.abc import Iterable
 
-from syncd.journal import Naming, Reserve, Rules
-from syncd.model import Asset, fold, rank
+from syncd.journal import Rules
+from syncd.model import Asset, rank
 
 NEWER_ANNOUNCED = "a newer version was announced"
 NEWER_PUBLISHED = "a newer version is published"
@@ -47,12 +45,12 @@ def _known(db: sqlite3.Connection, identity: str) -> int | None:
 
 def _shared(db: sqlite3.Connection, visual: int) -> bool:
     identities = db.execute("SELECT identity FROM identities WHERE visual = ?", (visual,))
-    return any(":sharing:" in identity for (identity,) in identities)
+    return any(identity.split(":", 3)[2] == "sharing" for (identity,) in identities)
 
 
 def _merge(db: sqlite3.Connection, one: int, other: int) -> int:
     """Make two visuals one; the key of the newest published version is the one that stays."""
-    shown = sorted(_published(db, one) + _published(db, other), key=_rank_of)
+    shown = sorted(_published(db, one) + _published(db, other), key=order_of)
     kept, gone = (other, one) if shown and shown[-1]["visual"] == other else (one, other)
     for table in ("assets", "identities", "keys"):
         db.execute(f"UPDATE {table} SET visual = ? WHERE visual = ?", (kept, gone))  # noqa: S608 - names from above
@@ -70,14 +68,15 @@ def _published(db: sqlite3.Connection, visual: int) -> list[sqlite3.Row]:
     return db.execute("SELECT * FROM assets WHERE visual = ? AND state = 'published'", (visual,)).fetchall()
 
 
-def _rank_of(row: sqlite3.Row) -> tuple[int, int, int]:
-    return rank(row["version"], row["seq"])
+def order_of(row: sqlite3.Row) -> tuple[int, ...]:
+    """Sort key of stored versions, the newest last; of two that rank alike the one announced later is newer."""
+    return (*rank(row["version"], row["seq"]), row["asset"])
 
 
 def versions(db: sqlite3.Connection, visual: int) -> list[sqlite3.Row]:
     """Every version of a visual that was announced, the newest first."""
     rows = db.execute("SELECT * FROM assets WHERE visual = ?", (visual,)).fetchall()
-    return sorted(rows, key=_rank_of, reverse=True)
+    return sorted(rows, key=order_of, reverse=True)
 
 
 def rerank(db: sqlite3.Connection, visual: int, rules: Rules, now: float) -> None:
@@ -123,11 +122,12 @@ def revive(db: sqlite3.Connection, asset: int, rules: Rules, now: float) -> None
 
 
 def retire(db: sqlite3.Connection, asset: int, key: str, folder: str) -> None:
-    """Take a visible file out of its manifest; the file itself goes once that is on disk."""
+    """Take a visible file out of its manifest; the file itself goes once that is on disk, unless another is listed."""
     touch(db, folder)
     db.execute(
-        "INSERT OR REPLACE INTO removals SELECT ?, folder, change FROM folders WHERE folder = ?",
-        (key, folder),
+        "INSERT OR REPLACE INTO removals SELECT ?, folder, change FROM folders WHERE folder = ?"
+        " AND NOT EXISTS (SELECT 1 FROM assets WHERE assets.folder = ? AND key = ? AND asset != ?)",
+        (key, folder, folder, key, asset),
     )
     db.execute(
         "UPDATE assets SET state = 'superseded', folder = NULL, key = ?, reason = ? WHERE asset = ?",
@@ -138,59 +138,3 @@ def retire(db: sqlite3.Connection, asset: int, key: str, folder: str) -> None:
 def touch(db: sqlite3.Connection, folder: str) -> None:
     """Mark a folder's manifest as behind."""
     db.execute("INSERT INTO folders(folder) VALUES (?) ON CONFLICT DO UPDATE SET change = change + 1", (folder,))
-
-
-def reserve(db: sqlite3.Connection, scope: str, owner: str, candidates: Iterable[str]) -> str:
-    """The name `owner` has in `scope`, else the first candidate that is free there."""
-    row = db.execute("SELECT name FROM names WHERE scope = ? AND owner = ?", (scope, owner)).fetchone()
-    if row is not None:
-        return str(row[0])
-    for name in candidates:
-        if db.execute("INSERT OR IGNORE INTO names VALUES (?, ?, ?, ?)", (scope, fold(name), name, owner)).rowcount:
-            return name
-    raise AssertionError(f"no free name for {owner!r} in {scope}: the longest candidate is a whole hash")
-
-
-def reserver(db: sqlite3.Connection) -> Reserve:
-    """`reserve` in this transaction, as the naming asks for it."""
-    return functools.partial(reserve, db)
-
-
-def take_key(db: sqlite3.Connection, naming: Naming, wanted: str, visual: int, beside: tuple[str, ...] = ()) -> str:
-    """The first form of `wanted` that no other visual owns, now owned by this one.
-
-    With it come the same path with each of the endings in `beside`. Forms differ by an id
-    made of the visual's own identity, so that they are the same after the journal was lost
-    and everything announced again.
-    """
-    (identity,) = db.execute("SELECT max(identity) FROM identities WHERE visual = ?", (visual,)).fetchone()
-    folder, _, name = wanted.rpartition("/")
-    for key in naming.candidates(f"{_clear_folder(db, naming, folder)}/{name}", identity, folder=bool(beside)):
-        paths = [fold(key + ending) for ending in ("", *beside)]
-        if all(_free(db, path, visual) for path in paths):
-            db.executemany("INSERT OR IGNORE INTO keys VALUES (?, ?)", [(path, visual) for path in paths])
-            return key
-    raise AssertionError(f"no free key for visual {visual}: the longest candidate is a whole hash")
-
-
-def _clear_folder(db: sqlite3.Connection, naming: Naming, folder: str) -> str:
-    """A folder's path with another name for each part where a file of an earlier layout is."""
-    path = ""
-    for part in folder.split("/"):
-        wanted = f"{path}/{part}" if path else part
-        path = next(name for name in naming.candidates(wanted, wanted, folder=True) if _owner(db, fold(name)) is None)
-    return path
-
-
-def _owner(db: sqlite3.Connection, folded: str) -> int | None:
-    row = db.execute("SELECT visual FROM keys WHERE folded = ?", (folded,)).fetchone()
-    return None if row is None else row[0]
-
-
-def _free(db: sqlite3.Connection, folded: str, visual: int) -> bool:
-    """Tell whether this visual may have a path: nobody else's, and no folder of others' paths."""
-    owner = _owner(db, folded)
-    if owner is not None:
-        return owner == visual
-    below = (f"{folded}/", f"{folded}0")  # "0" follows "/": everything below this path
-    return db.execute("SELECT 1 FROM keys WHERE folded > ? AND folded < ? LIMIT 1", below).fetchone() is None

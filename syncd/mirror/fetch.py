@@ -6,9 +6,10 @@ after a go, and when the next one begins, is the pipeline's to say.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -45,17 +46,26 @@ Borrow = Callable[[], AbstractContextManager[Terms]]
 
 
 async def fetch(
-    asset: Asset, *, temp: Callable[[], Path], borrow: Borrow, slots: Slots, bandwidth: Bandwidth
+    asset: Asset,
+    *,
+    temp: Callable[[], Path],
+    borrow: Borrow,
+    slots: Slots,
+    bandwidth: Bandwidth,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Fetched | Retry | Failed:
     """Download an asset in one go: at most `retry.attempts` attempts with waits between them.
 
     Each attempt works under the terms of its time and writes to a fresh path from `temp`; a
     slot is held only while a URL is being asked. Failed means that no URL of the asset will
     ever give it, Retry that a later go may do; `after` is then the server's wish.
-    Raises StoreUnavailable where the temp file can't be written, which is nobody's attempt.
+    Raises StoreUnavailable where the temp file can't be written, which is nobody's attempt,
+    and what `temp` and `sleep`, the wait between attempts, raise.
     """
     go = _Go(asset, temp, borrow, slots, bandwidth)
-    attempts = AsyncRetrying(retry=retry_if_exception_type(Setback), stop=go.is_over, wait=go.pause, reraise=True)
+    attempts = AsyncRetrying(
+        retry=retry_if_exception_type(Setback), stop=go.is_over, wait=go.pause, sleep=sleep, reraise=True
+    )
     try:
         return await attempts(go.attempt)
     except Setback as setback:

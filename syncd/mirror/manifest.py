@@ -31,8 +31,8 @@ def entry(listed: Listed) -> dict[str, Any]:
         "type": listed.type,
         "bytes": listed.bytes,
         "sha256": listed.sha256,
-        "width": asset.format.width,
-        "height": asset.format.height,
+        "width": _side(asset.format.width),
+        "height": _side(asset.format.height),
         "source_url": listed.source_url,
         "received_at": rfc3339(listed.received_at),
         "published_at": rfc3339(listed.published_at),
@@ -43,6 +43,11 @@ def entry(listed: Listed) -> dict[str, Any]:
     if listed.superseded:
         said["superseded"] = True
     return said
+
+
+def _side(length: float | None) -> float | None:
+    """A whole number without a decimal point: 300, but 297.5."""
+    return int(length) if length is not None and length == int(length) else length
 
 
 def line_of(folder: FolderContents) -> FolderLine:
@@ -67,8 +72,8 @@ def folder_manifest(folder: FolderContents) -> bytes:
         "template": template and _template(template, folder),
         "format": format_ and {
             "id": format_.id or None,
-            "width": format_.width,
-            "height": format_.height,
+            "width": _side(format_.width),
+            "height": _side(format_.height),
             "unit": format_.unit or None,
         },
         "assets": [entry(listed) for listed in folder.listed],
@@ -87,16 +92,18 @@ def _template(template: Template, folder: FolderContents) -> dict[str, Any]:
 
 
 def _shared_template(folder: FolderContents) -> Template | None:
-    """The template of every file here, by id; names may have changed between versions."""
-    newest = max(folder.listed, key=lambda listed: listed.received_at, default=None)
-    if newest is None or len({listed.asset.template.id for listed in folder.listed}) > 1:
-        return None
-    return newest.asset.template
+    """The template of every file here, by id where it has one; names may have changed between versions."""
+    templates = [listed.asset.template for listed in _by_age(folder)]
+    return templates[-1] if len({template.id or template.name for template in templates}) == 1 else None
 
 
 def _shared_format(folder: FolderContents) -> Format | None:
-    formats = [listed.asset.format for listed in folder.listed]
-    return formats[0] if formats and len({format_.id for format_ in formats}) == 1 else None
+    formats = [listed.asset.format for listed in _by_age(folder)]
+    return formats[-1] if len({format_.id for format_ in formats}) == 1 else None
+
+
+def _by_age(folder: FolderContents) -> list[Listed]:
+    return sorted(folder.listed, key=lambda listed: listed.received_at)
 
 
 def export_line(export: ExportContents) -> dict[str, Any]:

@@ -36,8 +36,8 @@ class Names:
         return portable.candidates(key, owner, folder=folder)
 
     def retyped(self, key: str, asset: Asset) -> str:
-        """A visual's key with the extension of this version's type."""
-        return naming.with_extension(key, asset.type)
+        """A visual's key with the extension of this version's type; an export is called the same whatever it is."""
+        return key if asset.kind == "export" else naming.with_extension(key, asset.type)
 
     def versioned(self, key: str, label: str) -> str:
         """The key under which an older version is kept beside the newest."""

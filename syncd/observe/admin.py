@@ -42,7 +42,7 @@ _ON_THE_PAGE = 25
 _ASSETS_AT_ONCE = 500
 _LIMIT = re.compile(r"[0-9]{1,4}")
 _SOURCE = re.compile(r"[a-z0-9_-]{1,64}")
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(?::[0-9]*)?")
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]*)(?::[0-9]*)?")
 _PRIVATE = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -132,7 +132,7 @@ def _is_ours(host: str) -> bool:
     match = _HOST.fullmatch(host)
     if match is None:
         return False
-    name = match[1].lower().removesuffix(".")
+    name = match[1].strip("[]").lower().removesuffix(".")
     if "." not in name or name.endswith(".localhost") or name == socket.gethostname().lower():
         return True
     try:

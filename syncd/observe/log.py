@@ -81,8 +81,8 @@ class _Console(logging.Formatter):
         level = record.levelname.lower().ljust(8)
         if self._colours:
             level = f"\x1b[{_COLOURS.get(record.levelno, '0')}m{level}\x1b[0m"
-        facts = " ".join(f"{name}={_value(value)}" for name, value in _facts(record).items())
-        line = f"{at} {level} {record.name}: {printable(record.getMessage())}"
+        facts = " ".join(f"{printable(name)}={_value(value)}" for name, value in _facts(record).items())
+        line = f"{at} {level} {printable(f'{record.name}: {record.getMessage()}')}"
         # Indented, so that no text of an exception can pass for a record of its own.
         trace = "".join(f"\n    {printable(part)}" for part in _trace(self, record).split("\n") if part)
         return f"{line}  {facts}{trace}" if facts else f"{line}{trace}"

@@ -61,9 +61,11 @@ def render(status: Mapping[str, Any], deliveries: Sequence[Mapping[str, Any]]) -
 
 
 def _readiness(status: Mapping[str, Any]) -> str:
+    reasons = _text("; ".join(status["reasons"]))
     if status["ready"]:
-        return '<span class="good">is ready</span>'
-    return f'<span class="bad">is not ready: {_text("; ".join(status["reasons"]))}</span>'
+        waiting = f', but <span class="bad">deliveries wait: {reasons}</span>' if reasons else ""
+        return f'<span class="good">is ready</span>{waiting}'
+    return f'<span class="bad">is not ready: {reasons}</span>'
 
 
 def _config(config: Mapping[str, Any]) -> str:

@@ -27,7 +27,8 @@ def status(
     """Put the status together; reads the journal.
 
     `live` is {version, started_at, config {path, generation, loaded_at, error}, disk
-    {mirror_free, journal_free}}, its times in unix seconds or None. `reasons` say why nothing
+    {mirror_free, journal_free}}, its times in unix seconds or None, and `waiting`, where
+    something keeps accepted deliveries from being published: what. `reasons` say why nothing
     can be accepted. `deliveries` counts since the start.
     """
     depth, oldest_seconds = reader.queue(now)
@@ -35,7 +36,7 @@ def status(
         "version": live["version"],
         "started_at": rfc3339(live["started_at"]),
         "ready": not reasons,
-        "reasons": list(reasons),
+        "reasons": [*reasons, *live.get("waiting", ())],
         "config": {**live["config"], "loaded_at": rfc3339(live["config"]["loaded_at"])},
         "deliveries": dict(deliveries),
         "assets": reader.counts(),

@@ -21,7 +21,11 @@ from syncd.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Works:
-    """What every step works with. `changed` is set when something was published or withdrawn."""
+    """What every step works with.
+
+    `changed` is set when something was published or withdrawn, `queued` when a job may be due.
+    From `stopping` on nothing is claimed, from `finished` on nothing is published any more.
+    """
 
     journal: Journal
     store: Store
@@ -29,8 +33,19 @@ class Works:
     metrics: Metrics
     clock: Callable[[], float]
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    finished: asyncio.Event = field(default_factory=asyncio.Event)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     queued: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+async def first_of(seconds: float | None, *events: asyncio.Event) -> None:
+    """Wait until one of the events is set, or for so long (None: for ever)."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 def rules_of(config: Config) -> Rules:

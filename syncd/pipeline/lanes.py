@@ -12,6 +12,7 @@ import functools
 import logging
 import random
 from dataclasses import dataclass
+from pathlib import Path
 
 from syncd.config import Retry as Patience
 from syncd.errors import JournalUnavailable, StoreUnavailable
@@ -19,7 +20,7 @@ from syncd.journal import Again, GaveUp
 from syncd.mirror.fetch import fetch
 from syncd.mirror.limits import Bandwidth, Slots
 from syncd.model import Failed, Fetched, Job, Lane, Retry
-from syncd.pipeline import Works, count_finished, rules_of
+from syncd.pipeline import Works, count_finished, first_of, rules_of
 from syncd.pipeline.exports import publish_export
 from syncd.pipeline.publishing import Publisher
 from syncd.pipeline.room import Room
@@ -43,6 +44,22 @@ class Line:
     publisher: Publisher
     slots: Slots
     bandwidth: Bandwidth
+
+    def temp(self) -> Path:
+        """A path for a download that begins now. Raises StoreUnavailable, and _Stopped where it is too late."""
+        if self.works.stopping.is_set():
+            raise _Stopped
+        return self.room.temp()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait between two attempts. Raises _Stopped where there won't be another one."""
+        await first_of(seconds, self.works.stopping)
+        if self.works.stopping.is_set():
+            raise _Stopped
+
+
+class _Stopped(Exception):
+    """A job was waiting to download when the daemon began to stop; the journal still has it."""
 
 
 def slots_of(works: Works, lane: Lane) -> Slots:
@@ -69,7 +86,7 @@ async def run_lane(line: Line) -> None:
 
     async with asyncio.TaskGroup() as jobs:
         while True:
-            await _first_of(None, line.room.usable, works.stopping)
+            await first_of(None, line.room.usable, works.stopping)
             if works.stopping.is_set():
                 return
             works.queued.clear()
@@ -80,7 +97,7 @@ async def run_lane(line: Line) -> None:
                 due = await works.journal.next_due(line.name, works.clock())
             except JournalUnavailable as trouble:
                 log.warning("jobs wait: %s", trouble)
-                await _first_of(_AFTER_TROUBLE, works.stopping)
+                await first_of(_AFTER_TROUBLE, works.stopping)
                 continue
             for job in claimed:
                 held.add(job.row)
@@ -89,16 +106,7 @@ async def run_lane(line: Line) -> None:
             if free and len(claimed) == free:
                 continue
             wait = None if due is None else max(due - works.clock(), 0.0)
-            await _first_of(wait, works.stopping, freed if len(held) == IN_HAND[line.name] else works.queued)
-
-
-async def _first_of(seconds: float | None, *events: asyncio.Event) -> None:
-    waits = [asyncio.ensure_future(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
+            await first_of(wait, works.stopping, freed if len(held) == IN_HAND[line.name] else works.queued)
 
 
 async def _work(line: Line, job: Job) -> None:
@@ -107,10 +115,11 @@ async def _work(line: Line, job: Job) -> None:
     try:
         result = await fetch(
             job.asset,
-            temp=line.room.temp,
+            temp=line.temp,
             borrow=works.live.borrow,
             slots=line.slots,
             bandwidth=line.bandwidth,
+            sleep=line.pause,
         )
         if isinstance(result, Fetched):
             works.metrics.downloaded(result.bytes, result.seconds)
@@ -119,8 +128,11 @@ async def _work(line: Line, job: Job) -> None:
                 return
             result = failed
         await _settle(works, job, ending(job, result, works.live.config.retry, works.clock()))
+    except _Stopped:
+        return
     except StoreUnavailable as trouble:
         line.room.doubt(str(trouble))
+        works.queued.set()  # it is due again as soon as there is room
 
 
 async def _publish(line: Line, job: Job, fetched: Fetched) -> Failed | None:

@@ -7,14 +7,13 @@ removed that it no longer names.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 from syncd.errors import JournalUnavailable, StoreUnavailable
 from syncd.journal import Manifested
 from syncd.mirror import manifest
 from syncd.model import ExportContents, FolderContents
-from syncd.pipeline import Works
+from syncd.pipeline import Works, first_of
 from syncd.pipeline.publishing import Publisher
 
 log = logging.getLogger(__name__)
@@ -22,22 +21,46 @@ log = logging.getLogger(__name__)
 _AT_ONCE = 64
 _AFTER_TROUBLE = 1.0
 _SEQUENCE = "index sequence"
+_FORM = "manifest form"
+_PLAIN, _WITH_CHECKSUMS = "plain", "with checksums"
 
 
 async def keep_manifests(works: Works, publisher: Publisher) -> None:
-    """Write what is behind as changes come. Ends by cancellation."""
-    while True:
-        await works.changed.wait()
-        await asyncio.sleep(works.live.config.manifest.delay / 2)
+    """Write what is behind as changes come, and once more when all is `finished`."""
+    behind = True  # a crash may have come between a folder's manifest and the index
+    works.changed.set()
+    last = False
+    while not last:
+        await first_of(None, works.changed, works.finished)
+        await first_of(works.live.config.manifest.delay / 2, works.finished)
+        last = works.finished.is_set()
         works.changed.clear()
         try:
-            if await write_stale(works):
+            await _follow_form(works)
+            behind = await write_stale(works) or behind
+            if behind:
                 await write_index(works)
+            behind = False
             publisher.sweep()
         except (JournalUnavailable, StoreUnavailable) as trouble:
             log.warning("manifests wait: %s", trouble)
             works.changed.set()
-            await asyncio.sleep(_AFTER_TROUBLE)
+            await first_of(_AFTER_TROUBLE, works.finished)
+
+
+async def _follow_form(works: Works) -> None:
+    """Have everything written anew where the config asks for another form, be it edited while nobody ran."""
+    form = _WITH_CHECKSUMS if works.live.config.manifest.checksums else _PLAIN
+    if (await works.journal.recall(_FORM) or _PLAIN) == form:
+        return
+    if form == _PLAIN:
+        folders, exports = await works.journal.index()
+        lists = [_checksums_of_folder(line.folder) for line in folders]
+        lists += [_checksums_of_export(line["manifest"]) for line in exports]
+        for start in range(0, len(lists), _AT_ONCE):
+            await works.store.remove(lists[start : start + _AT_ONCE])
+    await works.journal.rewrite_all()
+    await works.journal.note(_FORM, form)
 
 
 async def write_stale(works: Works) -> bool:
@@ -70,13 +93,20 @@ async def write_index(works: Works) -> None:
 def _of_folder(folder: FolderContents, *, checksums: bool) -> list[tuple[str, bytes]]:
     files = [(f"{folder.folder}/{manifest.INDEX}", manifest.folder_manifest(folder))]
     if checksums:
-        files.append((f"{folder.folder}/{manifest.CHECKSUMS}", manifest.folder_checksums(folder)))
+        files.append((_checksums_of_folder(folder.folder), manifest.folder_checksums(folder)))
     return files
 
 
 def _of_export(export: ExportContents, *, checksums: bool) -> list[tuple[str, bytes]]:
     files = [(export.manifest_key, manifest.export_manifest(export))]
     if checksums:
-        beside = export.manifest_key.removesuffix(".json")
-        files.append((f"{beside}.{manifest.CHECKSUMS}", manifest.export_checksums(export)))
+        files.append((_checksums_of_export(export.manifest_key), manifest.export_checksums(export)))
     return files
+
+
+def _checksums_of_folder(folder: str) -> str:
+    return f"{folder}/{manifest.CHECKSUMS}"
+
+
+def _checksums_of_export(manifest_key: str) -> str:
+    return f"{manifest_key.removesuffix('.json')}.{manifest.CHECKSUMS}"

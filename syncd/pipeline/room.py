@@ -44,12 +44,19 @@ class Room:
         """Take the mirror for unusable, after something went wrong there, until it has been looked at again."""
         if self.mirror_trouble() is None:
             self._lose(reason)
+        self.judge()
 
     def _lose(self, reason: str) -> None:
         if self._lost is None:
             log.error("the mirror is unusable, deliveries wait: %s", reason)
         self._lost = reason
-        self.usable.clear()
+
+    def judge(self) -> None:
+        """Let fetching go on, or stop it, by what is known and by the config in force."""
+        if self.mirror_trouble() is None:
+            self.usable.set()
+        else:
+            self.usable.clear()
 
     def mirror_trouble(self) -> str | None:
         """Why nothing is fetched and published now, if so."""
@@ -79,11 +86,7 @@ class Room:
             self.mirror_free = await self._tree.free()
         except SyncdError as trouble:
             self._lose(str(trouble))
-            return
-        if self.mirror_trouble() is None:
-            self.usable.set()
-        else:
-            self.usable.clear()
+        self.judge()
 
     async def _come_back(self) -> None:
         await self._tree.attach(make=False)

@@ -17,24 +17,33 @@ import json
 import logging
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from io import FileIO
 from pathlib import Path
 from typing import TypeVar
 
 from syncd.errors import StoreUnavailable
 from syncd.owner import sole_owner
 from syncd.store import Move
+from syncd.store.folders import FOLDER, Folders, content_of, exists, opened
 
 log = logging.getLogger(__name__)
 
 OWN = ".syncd"
 MARKER = "root.json"
-_HASHED_AT_ONCE = 1 << 20
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_COPIED_AT_ONCE = 1 << 20
 
-_ONE_FILES_FAULT = frozenset({errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.EILSEQ})
+_ONE_FILES_FAULT = frozenset(
+    {
+        errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.EILSEQ,
+        errno.EXDEV,  # a folder of the tree is a mount of its own: a copy could be seen half done
+    }
+)  # fmt: skip
 """What a single path can be guilty of; every other error is the file system's."""
+
+_NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK})
 
 Result = TypeVar("Result")
 
@@ -104,16 +113,18 @@ class LocalTree:
             if not self.root.exists():
                 self.root.mkdir(parents=True)
                 self._set_mode(self.root, self.dir_mode)
+                _sync_folder(self.root.parent)
             if not (own / MARKER).exists():
                 own.mkdir(mode=0o700, exist_ok=True)
                 self._make_marker(own)
-        with self._opened_root():
-            pass
+        self._check_root()
         self._lock.enter_context(sole_owner(own / "lock", f"the mirror {self.root}"))
         if not self._attached:  # what lies there is an earlier process's; later it is our own
             shutil.rmtree(self._temps, ignore_errors=True)
             self._attached = True
         self._temps.mkdir(mode=0o700, exist_ok=True)
+        with opened(str(self._temps)):
+            pass  # a link here would take what is downloaded out of the tree
 
     def _make_marker(self, own: Path) -> None:
         temp = own / f"{MARKER}.new"
@@ -122,9 +133,12 @@ class LocalTree:
             file.flush()
             os.fsync(file.fileno())
         temp.rename(own / MARKER)
-        for folder in (own, self.root):
-            with _folder(str(folder)) as descriptor:
-                os.fsync(descriptor)
+        _sync_folder(own)
+        _sync_folder(self.root)
+
+    def _check_root(self) -> None:
+        with self._opened_root():
+            pass
 
     @contextlib.contextmanager
     def _opened_root(self) -> Iterator[int]:
@@ -143,14 +157,17 @@ class LocalTree:
 
     def _check_marker(self, root: int) -> None:
         try:
-            with open(f"{OWN}/{MARKER}", "rb", opener=lambda path, flags: os.open(path, flags, dir_fd=root)) as file:
+            with (
+                opened(OWN, root) as own,
+                open(MARKER, "rb", opener=lambda name, flags: os.open(name, flags, dir_fd=own)) as file,
+            ):
                 owner = json.loads(file.read(4096)).get("journal")
         except FileNotFoundError:
             raise StoreUnavailable(
                 f"the mirror {self.root} has lost its marker {OWN}/{MARKER}: is the mount absent?",
                 hint="mount the file system again; nothing is written until the marker is back",
             ) from None
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             owner = None
         if owner != self._owner:
             raise StoreUnavailable(
@@ -159,10 +176,9 @@ class LocalTree:
             )
 
     def _publish(self, moves: Sequence[Move]) -> list[str | None]:
-        with self._opened_root() as root, contextlib.ExitStack() as stack:
+        with self._opened_root() as root, Folders(root, self._make_folder) as folders:
             for move in moves:
                 self._sync_file(move.temp)
-            folders = _Folders(self, root, stack)
             answers = [self._move(folders, move) for move in moves]
             folders.sync()
         return answers
@@ -178,12 +194,12 @@ class LocalTree:
         finally:
             os.close(descriptor)
 
-    def _move(self, folders: _Folders, move: Move) -> str | None:
+    def _move(self, folders: Folders, move: Move) -> str | None:
         try:
             folder, name = folders.of(move.key)
             if move.keep_as is not None:
-                _keep(folder, name, move.keep_as.rpartition("/")[2], self.temp())
-            if move.temp.is_dir() and _exists(folder, name):
+                self._keep(folder, name, move.keep_as.rpartition("/")[2])
+            if move.temp.is_dir() and exists(folder, name):
                 # A crash came between this move and its record. Nothing names the folder yet.
                 os.rename(name, self.temp(), src_dir_fd=folder)
             os.rename(move.temp, name, dst_dir_fd=folder)
@@ -193,39 +209,63 @@ class LocalTree:
             return f"{move.key} can't be written: {error.strerror}"
         return None
 
-    def _write(self, files: Sequence[tuple[str, bytes]]) -> None:
-        moves = []
-        for key, content in files:
+    def _keep(self, folder: int, name: str, keep_as: str) -> None:
+        """Make the file `name` visible as `keep_as` too, whole at every moment.
+
+        One that is there already is from before a crash; the newer file may have moved since.
+        """
+        if exists(folder, keep_as) or not exists(folder, name):
+            return
+        try:
+            os.link(name, keep_as, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
             temp = self.temp()
-            temp.write_bytes(content)
-            moves.append(Move(temp, key))
-        faults = [fault for fault in self._publish(moves) if fault is not None]
+            with content_of(folder, name) as old, temp.open("xb") as new:
+                shutil.copyfileobj(old, new, _COPIED_AT_ONCE)
+            self._sync_file(temp)
+            os.rename(temp, keep_as, dst_dir_fd=folder)
+
+    def _write(self, files: Sequence[tuple[str, bytes]]) -> None:
+        self._check_root()
+        moves = [Move(self.temp(), key) for key, _ in files]
+        try:
+            for move, (_, content) in zip(moves, files, strict=True):
+                move.temp.write_bytes(content)
+            faults = [fault for fault in self._publish(moves) if fault is not None]
+        finally:
+            for move in moves:
+                move.temp.unlink(missing_ok=True)
         if faults:
             raise StoreUnavailable(faults[0])
 
     def _remove(self, keys: Sequence[str]) -> None:
-        with self._opened_root() as root, contextlib.ExitStack() as stack:
-            folders = _Folders(self, root, stack)
+        with self._opened_root() as root, Folders(root) as folders:
             for key in keys:
-                folder, name = folders.of(key)
-                with contextlib.suppress(FileNotFoundError):
+                try:
+                    folder, name = folders.of(key)
                     os.unlink(name, dir_fd=folder)
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    if error.errno not in _ONE_FILES_FAULT:
+                        raise
+                    log.warning("something else is where a file was to be removed", extra={"path": key})
             folders.sync()
 
     def _holds(self, key: str, size: int, sha256: str) -> bool:
-        with self._opened_root() as root, contextlib.ExitStack() as stack:
-            folder, name = _Folders(self, root, stack).of(key)
+        with self._opened_root() as root, Folders(root) as folders:
             try:
-                descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-            except FileNotFoundError:
+                folder, name = folders.of(key)
+                with content_of(folder, name) as file:
+                    found = os.fstat(file.fileno()).st_size == size and _sha256(file) == sha256
+            except OSError as error:
+                if error.errno not in _ONE_FILES_FAULT | {errno.ENOENT}:
+                    raise
                 return False
-            with os.fdopen(descriptor, "rb", buffering=0) as file:
-                if os.fstat(descriptor).st_size != size:
-                    return False
-                digest = hashlib.sha256()
-                while chunk := file.read(_HASHED_AT_ONCE):
-                    digest.update(chunk)
-            return digest.hexdigest() == sha256
+            folders.sync()  # the move may be from a moment before a crash
+        return found
 
     def _free(self) -> int:
         with self._opened_root() as root:
@@ -241,77 +281,21 @@ class LocalTree:
                 log.warning("the mirror's file system refuses modes", extra={"mode": f"{mode:o}", "error": str(error)})
             self._chmod_refused = True
 
-
-class _Folders:
-    """The folders of one operation, opened once each below the root, made where they are missing."""
-
-    def __init__(self, tree: LocalTree, root: int, stack: contextlib.ExitStack) -> None:
-        self._tree = tree
-        self._stack = stack
-        self._open = {"": root}
-        self._changed: set[int] = set()
-
-    def of(self, key: str) -> tuple[int, str]:
-        """The open folder that holds `key`, and the key's last part."""
-        folder, _, name = key.rpartition("/")
-        descriptor = self._enter(folder)
-        self._changed.add(descriptor)
-        return descriptor, name
-
-    def _enter(self, folder: str) -> int:
-        if folder in self._open:
-            return self._open[folder]
-        parent_path, _, name = folder.rpartition("/")
-        parent = self._enter(parent_path)
-        try:
-            descriptor = os.open(name, _FOLDER, dir_fd=parent)
-        except FileNotFoundError:
-            os.mkdir(name, self._tree.dir_mode, dir_fd=parent)
-            self._changed.add(parent)
-            descriptor = os.open(name, _FOLDER, dir_fd=parent)
-            self._tree._set_mode(descriptor, self._tree.dir_mode)  # noqa: SLF001 - two halves of one file
-        self._stack.callback(os.close, descriptor)
-        self._open[folder] = descriptor
+    def _make_folder(self, parent: int, name: str) -> int:
+        """Make a folder in an open one; what it has from its parent's set-group-id bit stays."""
+        os.mkdir(name, self.dir_mode, dir_fd=parent)
+        descriptor = os.open(name, FOLDER, dir_fd=parent)
+        self._set_mode(descriptor, self.dir_mode | os.fstat(descriptor).st_mode & stat.S_ISGID)
         return descriptor
 
-    def sync(self) -> None:
-        """Bring every name that was made, moved or removed to the disk."""
-        for descriptor in self._changed:
-            os.fsync(descriptor)
 
-
-@contextlib.contextmanager
-def _folder(path: str) -> Iterator[int]:
-    descriptor = os.open(path, _FOLDER)
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        yield descriptor
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _exists(folder: int, name: str) -> bool:
-    try:
-        os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _keep(folder: int, name: str, keep_as: str, temp: Path) -> None:
-    """Make the file `name` visible as `keep_as` too, whole at every moment.
-
-    One that is there already is from before a crash; the newer file may have moved since.
-    """
-    if _exists(folder, keep_as) or not _exists(folder, name):
-        return
-    try:
-        os.link(name, keep_as, src_dir_fd=folder, dst_dir_fd=folder)
-    except OSError as error:
-        if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EOPNOTSUPP}:
-            raise
-        source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-        with os.fdopen(source, "rb") as old, temp.open("xb") as new:  # a share without hard links
-            shutil.copyfileobj(old, new, _HASHED_AT_ONCE)
-            new.flush()
-            os.fsync(new.fileno())
-        os.rename(temp, keep_as, dst_dir_fd=folder)
+def _sha256(file: FileIO) -> str:
+    return hashlib.file_digest(file, "sha256").hexdigest()

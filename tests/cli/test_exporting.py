@@ -1,0 +1,90 @@
+import csv
+import io
+import json
+
+import pytest
+from cli.command import command, process, write_config
+from journal.filled import announce, banner, filled, publish, read_all
+
+from syncd.cli.exporting import COLUMNS
+from syncd.journal.reading import SqliteReader
+from syncd.journal.sqlite import open_journal
+from syncd.model import Template
+
+HOSTILE = 'a,"b"\n=1+1'
+
+
+@pytest.fixture
+async def config(tmp_path):
+    hostile = banner(8, template=Template("t2", HOSTILE))
+    async with filled(tmp_path / "state" / "journal.db") as journal:
+        await read_all(journal)
+        await announce(journal, "d-hostile", hostile)
+        await publish(journal, hostile)
+    return write_config(tmp_path)
+
+
+def export(config, form, *more):
+    ended = command("manifest", "export", "--config", config, "--format", form, *more)
+    assert (ended.code, ended.err) == (0, "")
+    return ended.out
+
+
+def test_all_forms_say_the_same(config):
+    document = json.loads(export(config, "json"))
+    lines = [json.loads(line) for line in export(config, "jsonl").splitlines()]
+    table = list(csv.DictReader(io.StringIO(export(config, "csv"))))
+    assert document["version"] == 1
+    assert document["assets"] == lines
+    assert len(lines) == 4
+    assert [row["path"] for row in table] == [row["path"] for row in lines]
+    for row, line in zip(table, lines, strict=True):
+        assert set(line) <= set(row) == set(COLUMNS)
+        assert {name: text for name, text in row.items() if text} == {
+            name: json.dumps(value) if isinstance(value, bool) else str(value)
+            for name, value in line.items()
+            if value is not None
+        }
+
+
+def test_text_from_outside_stays_in_its_cell(config):
+    assert [row["template"] for row in csv.DictReader(io.StringIO(export(config, "csv")))].count(HOSTILE) == 1
+
+
+async def test_json_goes_to_stdout_and_nothing_else_does(config, tmp_path):
+    ended = await process("manifest", "export", cwd=tmp_path)
+    assert (ended.code, ended.err) == (0, "")
+    assert len(json.loads(ended.out)["assets"]) == 4
+
+
+def test_a_file_is_replaced_once_all_is_written(config, tmp_path):
+    output = tmp_path / "all.jsonl"
+    output.write_text("of yesterday")
+    assert export(config, "jsonl", "--output", output) == ""
+    assert output.read_text() == export(config, "jsonl")
+    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["all.jsonl"]
+
+
+def test_a_file_stays_as_it_is_when_the_export_fails(config, tmp_path, monkeypatch):
+    output = tmp_path / "all.jsonl"
+    output.write_text("of yesterday")
+    monkeypatch.setattr(SqliteReader, "exports", lambda self: iter(self._db.execute("SELECT 1 / 0 AS asset")))
+    with pytest.raises((IndexError, AttributeError)):
+        command("manifest", "export", "--config", config, "--output", output)
+    assert output.read_text() == "of yesterday"
+    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["all.jsonl"]
+
+
+def test_a_place_that_can_not_be_written_is_a_failure(config, tmp_path):
+    ended = command("manifest", "export", "--config", config, "--output", tmp_path / "none" / "all.json")
+    assert ended.code == 1
+    assert "can't write" in ended.err
+
+
+async def test_a_tree_with_nothing_in_it_is_an_empty_list(tmp_path):
+    async with open_journal(tmp_path / "state" / "journal.db"):
+        pass
+    config = write_config(tmp_path)
+    assert json.loads(export(config, "json"))["assets"] == []
+    assert export(config, "jsonl") == ""
+    assert export(config, "csv") == ",".join(COLUMNS) + "\n"

@@ -1,0 +1,183 @@
+"""Promises 3 and 4 under any order of steps: true manifests, and newer wins."""
+
+import asyncio
+import json
+import tempfile
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from journal.press import Press, banner, press_at, rules
+
+from syncd.journal import Placement
+
+LAYOUTS = ["{template}/{format}/{filename}", "{template}/{stem}.{hash}.{ext}", "{date}/{filename}", "v{version}/{id}"]
+
+
+class Mirror(RuleBasedStateMachine):
+    """Reader, fetchers, publisher, manifests and sweeper, each a step at a time, and crashes between them."""
+
+    @initialize(layout=st.sampled_from(LAYOUTS), keep_versions=st.integers(1, 2))
+    def open(self, layout, keep_versions):
+        self.runner = asyncio.Runner()
+        self.folder = tempfile.TemporaryDirectory()
+        self.opened = press_at(Path(self.folder.name) / "journal.db", rules(layout, keep_versions))
+        self.press: Press = self.run(self.opened.__aenter__())
+        self.run(self.press.journal._ask(lambda db: db.execute("PRAGMA cache_size")))
+        self.meant = {}  # content → what was announced with it
+        self.seen = {}  # key → the content that is there
+        self.in_hand, self.placed, self.written, self.swept = [], [], None, None
+
+    def run(self, work):
+        if asyncio.iscoroutine(work):
+            return self.runner.run(work)
+
+        async def wait():
+            return await work
+
+        return self.runner.run(wait())
+
+    def teardown(self):
+        if not hasattr(self, "press"):
+            return
+        try:
+            self.crash()
+            self.finish_everything()
+        finally:
+            self.run(self.opened.__aexit__(None, None, None))
+            self.runner.close()
+            self.folder.cleanup()
+
+    @rule(
+        visual=st.integers(0, 1),
+        part=st.sampled_from("xy"),
+        shared=st.booleans(),
+        version=st.sampled_from([None, 1, 2, 3]),
+        kind=st.sampled_from(["png", "jpeg"]),
+    )
+    def announce(self, visual, part, shared, version, kind):
+        sharing_id = f"s{visual}" if shared else ""
+        url = f"https://host.test/{visual}/{self.press._deliveries}"
+        asset = banner(f"{visual}{part}", sharing_id, version, type=kind, filename=f"a.{kind}", url=url)
+        self.run(self.press.announce(asset))
+
+    @rule(which=st.integers(0, 3))
+    def fetch(self, which):
+        held = {job.row for job in self.in_hand} | {step[0].row for step in self.placed}
+        waiting = [job for job in self.run(self.press.jobs()) if job.row not in held]
+        if waiting:
+            self.in_hand.append(waiting[which % len(waiting)])
+
+    @precondition(lambda self: self.in_hand and not self.placed)
+    @rule(most=st.integers(1, 2))
+    def place(self, most):
+        batch = {job.visual: job for job in self.in_hand[:most]}
+        for job in batch.values():
+            self.in_hand.remove(job)
+            content = json.dumps([job.asset.url, job.asset.version])
+            step = self.run(self.press.place(job, content.encode()))
+            self.meant[step[1].sha256] = job.asset
+            if isinstance(step[2], Placement):
+                self.placed.append([*step, False])
+            else:
+                self.run(self.press.settle(step))
+
+    @precondition(lambda self: self.placed)
+    @rule()
+    def move(self):
+        waiting = next((step for step in self.placed if not step[3]), None)
+        if waiting is not None:
+            self.press.move(tuple(waiting[:3]))
+            waiting[3] = True
+
+    @precondition(lambda self: self.placed and all(step[3] for step in self.placed))
+    @rule()
+    def settle(self):
+        while self.placed:
+            self.run(self.press.settle(tuple(self.placed.pop(0)[:3])))
+
+    @precondition(lambda self: self.in_hand)
+    @rule()
+    def give_up(self):
+        self.run(self.press.give_up(self.in_hand.pop(0)))
+
+    @rule()
+    def write_manifests(self):
+        self.written = self.run(self.press.write_manifests())
+
+    @precondition(lambda self: self.written is not None)
+    @rule()
+    def record_manifests(self):
+        self.run(self.press.journal.manifested(self.written, []))
+        self.written = None
+
+    @precondition(lambda self: not self.placed)
+    @rule()
+    def sweep(self):
+        for key in self.run(self.press.journal.removable(10)):
+            self.press.tree.pop(key, None)
+            self.run(self.press.journal.removed([key]))
+
+    @rule()
+    def crash(self):
+        self.in_hand, self.placed, self.written = [], [], None
+        self.run(self.press.recover())
+
+    def finish_everything(self):
+        while jobs := self.run(self.press.jobs()):
+            self.in_hand = jobs[:1]
+            self.place(1)
+            self.move_and_settle()
+        self.run(self.press.catch_up())
+        assert self.press.named() == self.press.tree, "no stray and no missing file"
+        rows = self.press.rows(
+            "SELECT visual, state, published_at FROM assets ORDER BY visual, version IS NOT NULL, version, seq, asset"
+        )
+        for visual in {row[0] for row in rows}:
+            ended = [state for mine, state, _ in rows if mine == visual and state != "failed"]
+            assert ended[-1:] in ([], ["published"]), "the newest that did not fail is the published one"
+            assert ended.count("published") <= 1
+
+    def move_and_settle(self):
+        for step in self.placed:
+            self.press.move(tuple(step[:3]))
+            step[3] = True
+        self.settle()
+
+    @invariant()
+    def manifests_are_true(self):
+        if not hasattr(self, "press"):
+            return
+        for key, sha256 in self.press.named().items():
+            found = self.press.tree.get(key)
+            assert found is not None, f"{key} is named and not there"
+            if found != sha256:
+                assert not self.is_newer(sha256, found), f"{key} went back to an older version"
+
+    @invariant()
+    def newer_wins(self):
+        if not hasattr(self, "press"):
+            return
+        for key, sha256 in self.press.tree.items():
+            before = self.seen.get(key)
+            assert before is None or not self.is_newer(before, sha256), f"an older version went over {key}"
+        self.seen = dict(self.press.tree)
+
+    def is_newer(self, one, other):
+        """Tell if the first is a newer version than the second; both have to be of one visual."""
+        one, other = self.meant[one], self.meant[other]
+        assert one.id[0] == other.id[0], "a visual went over another"
+        return self.rank(one) > self.rank(other)
+
+    @staticmethod
+    def rank(asset):
+        if asset.version is None:
+            return (0, int(asset.url.rpartition("/")[2]))
+        return (1, asset.version)
+
+
+TestMirror = Mirror.TestCase
+TestMirror.settings = settings(
+    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+)

@@ -1,0 +1,327 @@
+"""A reader who never stops looking at a mirror, and remembers every broken promise.
+
+Works from outside, on files alone: whatever is visible must be whole, manifests must parse and
+never go back, and what they name must be there. Where nothing is left to do, everything on the
+disk must also be named, counted and tidy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import stat
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from syncd.demo.stage import Stage
+
+from running import PATIENCE, Running, running
+
+LATEST = 3.0
+"""Seconds after which a replaced file must be named: `manifest.delay`, and what a busy test machine is forgiven."""
+PAUSE = 0.002
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One look at a visible file; bytes, SHA-256 in hex, permissions."""
+
+    bytes: int
+    sha256: str
+    mode: int
+
+
+class Truth:
+    """Looks at the tree below `root` in a thread of its own; `broken` lists what must never be."""
+
+    def __init__(self, root: Path, *, file_mode: int = 0o644, dir_mode: int = 0o755) -> None:
+        self.root = root
+        self.broken: list[str] = []
+        self.looks = 0
+        self._modes = file_mode, dir_mode
+        self._served: set[str] = set()
+        self._exports: list[Counter[str]] = []
+        self._hashed: dict[tuple[int, int, int], str] = {}
+        self._sequences: dict[str, int] = {}
+        self._late: dict[tuple[str, str], float] = {}
+        self._stop = threading.Event()
+        self._turn = threading.Lock()
+
+    def serves(self, *contents: bytes) -> None:
+        """Allow these contents to be visible, each as a whole file."""
+        self._served.update(hashlib.sha256(content).hexdigest() for content in contents)
+
+    def exports(self, members: Iterable[bytes]) -> None:
+        """Allow a folder of an export to hold exactly these contents."""
+        self._exports.append(Counter(hashlib.sha256(content).hexdigest() for content in members))
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Look again and again during the block, whose end fails if any look found something broken."""
+        thread = threading.Thread(target=self._watch)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            await asyncio.to_thread(thread.join)
+        assert not self.broken, "\n".join(self.broken)
+        assert self.looks
+
+    def _watch(self) -> None:
+        while not self._stop.is_set() and not self.broken:
+            try:
+                with self._turn:
+                    self.look()
+            except Exception as error:
+                self.broken.append(f"the look itself failed: {error!r}")
+                raise
+            self._stop.wait(PAUSE)
+
+    def look(self) -> None:
+        """Follow the manifests to every file they name, then judge every file there is."""
+        self.looks += 1
+        index = self._json("manifest.json")
+        for line in index["folders"] if index else ():
+            self._follow_folder(line)
+        for line in index["exports"] if index else ():
+            self._follow_export(line)
+        for path in self._visible():
+            self._judge(path)
+        self._judge_exports()
+
+    def _follow_folder(self, line: Mapping[str, Any]) -> None:
+        manifest = self._json(line["manifest"])
+        if manifest is None:
+            self._break(f"the index names {line['manifest']}, which is not there")
+            return
+        if manifest["sequence"] < line["sequence"]:
+            self._break(f"{line['manifest']} is older than the index says: {manifest['sequence']} < {line['sequence']}")
+        current = [entry for entry in manifest["assets"] if not entry.get("superseded")]
+        counted = len(current), sum(entry["bytes"] for entry in current)
+        if manifest["sequence"] == line["sequence"] and counted != (line["assets"], line["bytes"]):
+            self._break(f"the index counts {line} and {line['manifest']} {counted}")
+        for entry in manifest["assets"]:
+            self._follow(line["manifest"], manifest["sequence"], entry)
+
+    def _follow(self, where: str, sequence: int, entry: Mapping[str, Any]) -> None:
+        """What is named is there, or the manifest has changed meanwhile, or soon names what is there."""
+        path, wanted = entry["path"], entry["sha256"]
+        seen = self._see(path)
+        if seen and (seen.bytes, seen.sha256) == (entry["bytes"], wanted):
+            return
+        again = self._json(where) or {"sequence": -1, "assets": []}
+        if seen is None:
+            if again["sequence"] == sequence:
+                self._break(f"{where} names {path}, which is not there")
+        elif (path, seen.sha256) not in {(one["path"], one["sha256"]) for one in again["assets"]}:
+            since = self._late.setdefault((path, seen.sha256), time.monotonic())
+            if time.monotonic() - since > LATEST:
+                self._break(f"{where} names {wanted} at {path}, where {seen} has been for {LATEST}s")
+
+    def _follow_export(self, line: Mapping[str, Any]) -> None:
+        manifest = self._json(line["manifest"])
+        if manifest is None:
+            self._break(f"the index names {line['manifest']}, which is not there")
+            return
+        total = sum(file["bytes"] for file in manifest["files"])
+        if (len(manifest["files"]), total) != (line["files"], line["bytes"]):
+            self._break(f"the index counts {line} and {line['manifest']} otherwise")
+        for file in manifest["files"]:
+            seen = self._see(file["path"])
+            if seen is None or (seen.bytes, seen.sha256) != (file["bytes"], file["sha256"]):
+                self._break(f"{line['manifest']} names {file}, but there is {seen}")
+
+    def _judge(self, path: str) -> None:
+        """A visible file is a manifest that parses, or one of the contents that were served, readable by all."""
+        if _is_json(path):
+            self._json(path)
+            return
+        seen = self._see(path)
+        if seen is None or path.endswith("SHA256SUMS"):
+            return
+        if seen.mode != self._modes[0]:
+            self._break(f"{path} has the mode {seen.mode:o}")
+        if not _is_unpacked(path) and seen.sha256 not in self._served:
+            self._break(f"{path} is no whole file that was ever served: {seen}")
+
+    def _judge_exports(self) -> None:
+        """A folder below `_exports` is there with all its files or not at all."""
+        above = self.root / "_exports"
+        for folder in above.iterdir() if above.exists() else ():
+            if not folder.is_dir():
+                continue
+            paths = [str(path.relative_to(self.root)) for path in folder.rglob("*") if path.is_file()]
+            content = Counter(seen.sha256 for path in paths if (seen := self._see(path)))
+            if content not in self._exports:
+                self._break(f"the export {folder.name} is not whole: {sorted(paths)}")
+
+    def untidy(self) -> list[str]:
+        """Find what should not be where nothing is left to do; empty where all is named, counted and cleared up."""
+        with self._turn:
+            return self._untidy()
+
+    def _untidy(self) -> list[str]:
+        index = self._json("manifest.json")
+        if index is None:
+            return [path for path in self._visible() if not _is_json(path)]
+        found = []
+        folders = {line["path"]: self._json(line["manifest"]) or {"assets": []} for line in index["folders"]}
+        exports = [self._json(line["manifest"]) or {"files": []} for line in index["exports"]]
+        entries = [entry for manifest in folders.values() for entry in manifest["assets"]]
+        files = [*entries, *(file for manifest in exports for file in manifest["files"])]
+        named = {file["path"]: file["sha256"] for file in files}
+        named |= {export["archive"]: export["sha256"] for export in exports if export.get("archive")}
+        seen = {path: self._see(path) for path in self._visible() if not _is_json(path)}
+        there = {path: one.sha256 for path, one in seen.items() if one and not path.endswith("SHA256SUMS")}
+        if there != named:
+            found.append(f"there and not named, or named and not there: {set(there.items()) ^ set(named.items())}")
+        current = [entry for entry in entries if not entry.get("superseded")]
+        counted = {
+            "assets": len(current),
+            "bytes": sum(entry["bytes"] for entry in current),
+            "folders": len(folders),
+            "exports": len(exports),
+        }
+        if index["totals"] != counted:
+            found.append(f"the index counts {index['totals']}, there are {counted}")
+        for line in index["folders"]:
+            if line["sequence"] != folders[line["path"]].get("sequence"):
+                found.append(f"the index is behind {line['manifest']}")
+        manifests = {f"{path}/manifest.json" for path in folders} | {line["manifest"] for line in index["exports"]}
+        stray = {path for path in self._visible() if _is_json(path)} - manifests - {"manifest.json"}
+        found += [f"a manifest that nobody names: {path}" for path in sorted(stray)]
+        for folder in (path for path in self.root.rglob("*") if path.is_dir() and ".syncd" not in path.parts):
+            if stat.S_IMODE(folder.stat().st_mode) != self._modes[1]:
+                found.append(f"{folder} has the mode {stat.S_IMODE(folder.stat().st_mode):o}")
+            if not any(folder.iterdir()):
+                found.append(f"{folder} is empty")
+        return found + [f"a temp file: {path}" for path in (self.root / ".syncd" / "tmp").iterdir()]
+
+    def _visible(self) -> Iterable[str]:
+        """Paths of all files that a reader sees, dot-folders aside."""
+        for folder, folders, names in os.walk(self.root):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            for name in names:
+                yield os.path.relpath(os.path.join(folder, name), self.root)  # noqa: PTH118 - fast, and often
+
+    def _see(self, path: str) -> Seen | None:
+        """Open a file as any reader would; None where there is none."""
+        try:
+            with (self.root / path).open("rb") as file:
+                found = os.fstat(file.fileno())
+                known = found.st_ino, found.st_mtime_ns, found.st_size
+                if known not in self._hashed:
+                    self._hashed[known] = hashlib.file_digest(file, "sha256").hexdigest()
+                return Seen(found.st_size, self._hashed[known], stat.S_IMODE(found.st_mode))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def _json(self, path: str) -> Any:
+        """Read a manifest, which must parse and never go back; None where there is none, or it is broken."""
+        try:
+            content = (self.root / path).read_bytes()
+        except FileNotFoundError:
+            if path in self._sequences:
+                self._break(f"{path} has gone")
+            return None
+        try:
+            said = json.loads(content)
+        except ValueError as error:
+            self._break(f"{path} does not parse: {error}")
+            return None
+        sequence = said.get("sequence", 0)
+        if sequence < self._sequences.get(path, 0):
+            self._break(f"{path} went back from {self._sequences[path]} to {sequence}")
+        self._sequences[path] = sequence
+        return said
+
+    def _break(self, what: str) -> None:
+        self.broken.append(what)
+
+
+def _is_unpacked(path: str) -> bool:
+    return path.startswith("_exports/") and path.count("/") > 1
+
+
+def _is_json(path: str) -> bool:
+    return path.endswith("/manifest.json") or path == "manifest.json" or (
+        path.startswith("_exports/") and path.endswith(".json") and not _is_unpacked(path)
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A platform, a daemon and somebody who watches the mirror all the time."""
+
+    stage: Stage
+    daemon: Running
+    truth: Truth
+
+    def put(self, path: str, content: bytes, **headers: str) -> str:
+        """Serve a content, which may be visible from now on; returns its URL."""
+        self.truth.serves(content)
+        return self.stage.put(path, content, **headers)
+
+    async def send(self, *payloads: Any, path: str = "") -> None:
+        """Deliver these in order, each under an id of its own, as the platform does; all must be accepted."""
+        for payload in payloads:
+            name = uuid.uuid4().hex
+            status, answer = await self.daemon.send(payload, delivery_id=name, path=f"/webhooks/abyssale{path}")
+            assert (status, answer["status"]) == (200, "accepted"), answer
+
+    async def settle(self) -> None:
+        """Wait until nothing is left to do, and everything is as it should be then."""
+        await self.daemon.idle()
+        await self.tidy()
+
+    async def tidy(self) -> None:
+        """Wait until everything published is named and counted, and nothing else is there."""
+        found: list[str] = []
+        try:
+            async with asyncio.timeout(PATIENCE / 3):
+                while found := await asyncio.to_thread(self.truth.untidy):
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError("\n".join(found)) from None
+
+    def files(self) -> dict[str, bytes]:
+        """Every visible file that is neither manifest nor list of checksums, by its path."""
+        return {path: content for path, content in self.daemon.files().items() if not _is_json(path)}
+
+    def manifest(self, folder: str) -> Any:
+        """Read a folder's manifest."""
+        return json.loads((self.daemon.root / folder / "manifest.json").read_bytes())
+
+    def entries(self) -> dict[str, dict[str, Any]]:
+        """Every entry of every folder's manifest, by its path."""
+        folders = [self.manifest(line["path"]) for line in self.daemon.index()["folders"]]
+        return {entry["path"]: entry for folder in folders for entry in folder["assets"]}
+
+    async def deliveries(self) -> list[dict[str, Any]]:
+        """Ask for the inbox, oldest first."""
+        answer = await self.daemon.api("/api/deliveries?limit=1000")
+        return list(reversed(answer["deliveries"]))
+
+    async def failures(self) -> list[dict[str, Any]]:
+        """Ask for what waits after a failed go, and what was given up."""
+        return list((await self.daemon.api("/api/status"))["failures"])
+
+
+@asynccontextmanager
+async def watched(folder: Path, **sections: str) -> AsyncIterator[Scene]:
+    """A daemon between a stage and a watcher; all promises about files must hold from start to stop."""
+    truth = Truth(folder / "mirror")
+    async with Stage() as stage, truth.watching():
+        async with running(folder, **sections) as daemon:
+            yield Scene(stage, daemon, truth)
+        assert not any((folder / "mirror" / ".syncd" / "tmp").iterdir())
