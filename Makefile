@@ -20,7 +20,8 @@ check: $(VENV)/ready-dev  ## everything that must hold before a change lands
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto --cov --cov-report=term
-	$(BIN)/python tests/wheel.py
+	$(BIN)/python .ci/units.py
+	$(BIN)/python .ci/wheel.py
 
 format: $(VENV)/ready-dev
 	$(BIN)/ruff format .

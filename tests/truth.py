@@ -22,13 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from syncd.demo.stage import Stage
-
 from running import PATIENCE, Running, running
+
+from syncd.demo.stage import Stage
 
 LATEST = 3.0
 """Seconds after which a replaced file must be named: `manifest.delay`, and what a busy test machine is forgiven."""
-PAUSE = 0.002
+PAUSE = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +198,8 @@ class Truth:
             if line["sequence"] != folders[line["path"]].get("sequence"):
                 found.append(f"the index is behind {line['manifest']}")
         manifests = {f"{path}/manifest.json" for path in folders} | {line["manifest"] for line in index["exports"]}
-        stray = {path for path in self._visible() if _is_json(path)} - manifests - {"manifest.json"}
+        there_too = {path for path in self._visible() if _is_json(path) and path != "manifest.json"}
+        stray = {path for path in there_too - manifests if (self._json(path) or {}).get("assets") != []}
         found += [f"a manifest that nobody names: {path}" for path in sorted(stray)]
         for folder in (path for path in self.root.rglob("*") if path.is_dir() and ".syncd" not in path.parts):
             if stat.S_IMODE(folder.stat().st_mode) != self._modes[1]:

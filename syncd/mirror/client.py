@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from http import HTTPStatus
+from types import MappingProxyType
 from urllib.parse import urljoin
 
 import aiohttp
@@ -27,12 +28,14 @@ READ_BUFFER = 512 << 10
 """Bytes aiohttp holds ready per download; it stops reading the socket at twice this."""
 DNS_TTL = 10
 MAX_REDIRECTS = 5
+NOTHING_YET: Mapping[str, str] = MappingProxyType({})
 LONGEST_WISH = 86400.0
 """Seconds. No server may keep a file away for longer by one Retry-After."""
 
 _REDIRECTS = {301, 302, 303, 307, 308}
 _MISSING = {403, 404, 410}  # storage says 403 for what isn't there and may not be listed
 _PASSING = {408, 425, 429}
+_FOR_THE_REST = {206, 416}
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _SECONDS = re.compile(r"[0-9]{1,15}")
 # IMF-fixdate of RFC 9110, section 5.6.7; strptime would depend on the locale.
@@ -62,9 +65,16 @@ def open_client(*, allow_private: bool, resolver: AbstractResolver | None = None
 
 @asynccontextmanager
 async def ask(
-    client: aiohttp.ClientSession, text: str, download: Download, *, now: Callable[[], float] = time.time
+    client: aiohttp.ClientSession,
+    text: str,
+    download: Download,
+    *,
+    rest: Mapping[str, str] = NOTHING_YET,
+    now: Callable[[], float] = time.time,
 ) -> AsyncIterator[aiohttp.ClientResponse]:
     """Ask for a URL and hand over the 200 that has the file, its body still to be read.
+
+    Where the headers of `rest` ask for the rest of a file, a 206 or 416 is handed over as well.
 
     Whatever goes wrong, while the body is read as well, is raised as a Setback. Headers have
     to be complete in `stall_timeout`, then each piece of the body has.
@@ -74,10 +84,10 @@ async def ask(
         for _ in range(MAX_REDIRECTS + 1):
             url = admit(text, download)
             async with asyncio.timeout(download.connect_timeout + download.stall_timeout):
-                response = await client.get(url, allow_redirects=False, timeout=timeout)
+                response = await client.get(url, headers=rest, allow_redirects=False, timeout=timeout)
             async with response:
                 if response.status not in _REDIRECTS:
-                    _judge(response, now())
+                    _judge(response, now(), continuing=bool(rest))
                     yield response
                     return
                 text = _target(response, text)
@@ -107,9 +117,11 @@ def retry_after(value: str, now: float) -> float | None:
     return min(at - now, LONGEST_WISH) if at > now else None
 
 
-def _judge(response: aiohttp.ClientResponse, now: float) -> None:
-    """Let a 200 with a plain body pass; raise what any other answer means."""
+def _judge(response: aiohttp.ClientResponse, now: float, *, continuing: bool) -> None:
+    """Let a 200 with a plain body pass, and what answers for the rest; raise what any other answer means."""
     status = response.status
+    if continuing and status in _FOR_THE_REST:
+        return
     if status == HTTPStatus.OK:
         coding = ", ".join(response.headers.getall("Content-Encoding", [])).strip().lower()
         if coding not in ("", "identity"):

@@ -23,6 +23,7 @@ from syncd.mirror.body import save
 from syncd.mirror.client import ask
 from syncd.mirror.guard import host_of, shown
 from syncd.mirror.limits import Bandwidth, Slots
+from syncd.mirror.part import Part
 from syncd.mirror.setback import Lasting, Setback
 from syncd.model import Asset, Failed, Fetched, Retry
 
@@ -56,8 +57,9 @@ async def fetch(
 ) -> Fetched | Retry | Failed:
     """Download an asset in one go: at most `retry.attempts` attempts with waits between them.
 
-    Each attempt works under the terms of its time and writes to a fresh path from `temp`; a
-    slot is held only while a URL is being asked. Failed means that no URL of the asset will
+    Each attempt works under the terms of its time and writes to a fresh path from `temp`, or
+    continues what an earlier one had to leave off; a slot is held only while a URL is being
+    asked. Failed means that no URL of the asset will
     ever give it, Retry that a later go may do; `after` is then the server's wish.
     Raises StoreUnavailable where the temp file can't be written, which is nobody's attempt,
     and what `temp` and `sleep`, the wait between attempts, raise.
@@ -73,6 +75,8 @@ async def fetch(
         if setback.lasting is Lasting.PASSING:
             return Retry(reason, go.number, setback.after)
         return Failed(reason, go.number)
+    finally:
+        go.clear_away()
 
 
 class _Go:
@@ -87,6 +91,7 @@ class _Go:
         self._slots = slots
         self._bandwidth = bandwidth
         self._refused: dict[str, Setback] = {}
+        self._parts: dict[str, Part] = {}
         self.number = 0
         self.retry: Patience
 
@@ -109,6 +114,11 @@ class _Go:
                 if setback.lasting is Lasting.PASSING and not self._is_last(setback):
                     break
         raise _all_of(setbacks)
+
+    def clear_away(self) -> None:
+        """Remove what was begun and is of no use any more."""
+        for part in self._parts.values():
+            part.discard()
 
     def is_over(self, state: RetryCallState) -> bool:
         """Tell tenacity when a go ends: nothing to hope for, or no attempt left, or the server wants long."""
@@ -138,19 +148,23 @@ class _Go:
 
     async def _download(self, url: str) -> Fetched:
         began, path = time.monotonic(), self._temp()
+        part = self._parts.get(url)
+        if part is None or not part.received:
+            part = self._parts[url] = Part(path)
         with self._borrow() as terms:
             download = terms.config.download
-            async with ask(terms.client, url, download) as response:
+            async with ask(terms.client, url, download, rest=part.wish()) as response:
                 body = await save(
                     response,
-                    path,
+                    part,
                     declared=self._asset.type,
                     kind=self._asset.kind,
                     max_size=download.max_size,
                     bandwidth=self._bandwidth,
                 )
+        del self._parts[url]
         return Fetched(
-            path=path,
+            path=part.path,
             bytes=body.bytes,
             sha256=body.sha256,
             type=body.type,

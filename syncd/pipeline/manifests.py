@@ -19,20 +19,16 @@ from syncd.pipeline.publishing import Publisher
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 64
-_AFTER_TROUBLE = 1.0
+_AFTER_TROUBLE = 10.0  # seconds; a mirror that comes back is a change
 _SEQUENCE = "index sequence"
 _FORM = "manifest form"
 _PLAIN, _WITH_CHECKSUMS = "plain", "with checksums"
 
 
 async def keep_manifests(works: Works, publisher: Publisher) -> None:
-    """Write what is behind as changes come, and once more when all is `finished`."""
+    """Write what is behind at once, then as changes come, and once more when all is `finished`."""
     behind = True  # a crash may have come between a folder's manifest and the index
-    works.changed.set()
-    last = False
-    while not last:
-        await first_of(None, works.changed, works.finished)
-        await first_of(works.live.config.manifest.delay / 2, works.finished)
+    while True:
         last = works.finished.is_set()
         works.changed.clear()
         try:
@@ -44,8 +40,12 @@ async def keep_manifests(works: Works, publisher: Publisher) -> None:
             publisher.sweep()
         except (JournalUnavailable, StoreUnavailable) as trouble:
             log.warning("manifests wait: %s", trouble)
+            await first_of(_AFTER_TROUBLE, works.changed, works.finished)
             works.changed.set()
-            await first_of(_AFTER_TROUBLE, works.finished)
+        if last:
+            return
+        await first_of(None, works.changed, works.finished)
+        await first_of(works.live.config.manifest.delay / 2, works.finished)
 
 
 async def _follow_form(works: Works) -> None:

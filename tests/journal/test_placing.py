@@ -82,7 +82,7 @@ async def test_an_older_version_that_comes_late_goes_beside_the_newest(keeper):
 
 
 async def test_an_older_version_of_another_type_goes_beside_the_newest_too(keeper):
-    await keeper.announce(banner(version=2, type="jpeg"), banner(version=1))
+    await keeper.announce(banner(version=2, type="jpeg", filename="a.jpeg"), banner(version=1))
     await keeper.publish(2)
     assert (await keeper.publish(1)).key == "Spring sale/square/a.v1.png"
 

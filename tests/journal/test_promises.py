@@ -24,10 +24,10 @@ class Mirror(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.opened = press_at(Path(self.folder.name) / "journal.db", rules(layout, keep_versions))
         self.press: Press = self.run(self.opened.__aenter__())
-        self.run(self.press.journal._ask(lambda db: db.execute("PRAGMA cache_size")))
+        self.press.journal._db.execute("PRAGMA synchronous=OFF")  # no power is lost here
         self.meant = {}  # content → what was announced with it
         self.seen = {}  # key → the content that is there
-        self.in_hand, self.placed, self.written, self.swept = [], [], None, None
+        self.in_hand, self.placed, self.written, self.lost = [], [], None, False
 
     def run(self, work):
         if asyncio.iscoroutine(work):
@@ -62,6 +62,18 @@ class Mirror(RuleBasedStateMachine):
         asset = banner(f"{visual}{part}", sharing_id, version, type=kind, filename=f"a.{kind}", url=url)
         self.run(self.press.announce(asset))
 
+    @precondition(lambda self: not self.lost)
+    @precondition(lambda self: not self.lost and not self.placed)
+    @rule()
+    def publish_all(self):
+        """Many steps at once, so that short runs come far."""
+        for job in self.run(self.press.jobs()):
+            if job.row not in {held.row for held in self.in_hand}:
+                self.in_hand.insert(0, job)
+                self.place(1)
+                self.move_and_settle()
+
+    @precondition(lambda self: not self.lost)
     @rule(which=st.integers(0, 3))
     def fetch(self, which):
         held = {job.row for job in self.in_hand} | {step[0].row for step in self.placed}
@@ -119,10 +131,30 @@ class Mirror(RuleBasedStateMachine):
             self.press.tree.pop(key, None)
             self.run(self.press.journal.removed([key]))
 
+    @precondition(lambda self: self.placed)
+    @rule()
+    def lose_the_store(self):
+        """What was moved stays so, unrecorded until the store is back; what is in hand may still come."""
+        self.placed, self.lost = [], True
+
+    @precondition(lambda self: self.lost and not self.placed)
+    @rule()
+    def come_back(self):
+        self.run(self.press.recover())
+        self.lost = False
+        self.settled_and_named()
+
     @rule()
     def crash(self):
-        self.in_hand, self.placed, self.written = [], [], None
+        self.in_hand, self.placed, self.written, self.lost = [], [], None, False
         self.run(self.press.recover())
+        self.settled_and_named()
+
+    def settled_and_named(self):
+        """With nothing on its way, a manifest that is written now has no excuse."""
+        self.run(self.press.name_all())
+        self.written = None
+        assert self.press.named().items() <= self.press.tree.items()
 
     def finish_everything(self):
         while jobs := self.run(self.press.jobs()):
@@ -179,5 +211,5 @@ class Mirror(RuleBasedStateMachine):
 
 TestMirror = Mirror.TestCase
 TestMirror.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )

@@ -13,6 +13,7 @@ from syncd.mirror import body
 from syncd.mirror.body import save
 from syncd.mirror.client import ask, open_client
 from syncd.mirror.limits import Bandwidth
+from syncd.mirror.part import Part
 from syncd.mirror.setback import Setback
 
 LARGE = PNG + bytes(range(251)) * 15_000  # 3.7 MiB, no two pieces alike
@@ -27,7 +28,7 @@ async def saved(answer, path: Path, *, kind="file", declared="png", max_size=100
     ):
         return await save(
             response,
-            path,
+            Part(path),
             declared=declared,
             kind=kind,
             max_size=max_size,

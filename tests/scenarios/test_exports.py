@@ -1,5 +1,6 @@
 """Exports: a whole folder or nothing, its files listed beside it, and a reason wherever there is none."""
 
+import asyncio
 import hashlib
 import json
 from datetime import UTC, datetime
@@ -56,8 +57,8 @@ async def test_an_archive_becomes_a_whole_folder_with_its_listing_beside_it(tmp_
             "files": len(MEMBERS),
             "bytes": sum(map(len, MEMBERS.values())),
             "sha256": hashlib.sha256(archive(MEMBERS)).hexdigest(),
-            "requested_at": "2026-09-21T12:25:00.000Z",
-            "generated_at": "2026-09-21T12:26:24.000Z",
+            "requested_at": "2026-09-21T14:11:40.000Z",
+            "generated_at": "2026-09-21T14:13:04.000Z",
             "manifest": f"{folder(payload)}.json",
         }
         assert "s3cret" not in json.dumps([said, index])
@@ -155,7 +156,7 @@ async def test_a_refused_export_that_is_announced_again_with_a_good_archive_is_p
 async def test_banners_flow_while_a_large_export_trickles(tmp_path):
     async with watched(tmp_path) as scene:
         payload = payloads.export(served(scene))
-        scene.stage.script("/export.zip", Fault(hold=(held := __import__("asyncio").Event())))
+        scene.stage.script("/export.zip", Fault(hold=(held := asyncio.Event())))
         await scene.send(payload)
         await scene.stage.asked("/export.zip")
         for n in range(20):
@@ -168,10 +169,14 @@ async def test_banners_flow_while_a_large_export_trickles(tmp_path):
 
 
 async def test_two_exports_never_share_a_folder(tmp_path):
-    async with watched(tmp_path, mirror='exports = "_exports/all"') as scene:
-        for number in range(3):
+    async with watched(tmp_path) as scene:
+        ids = ["e/1", "e_1", "E_1", "../e_1", "e.json", "e", "e\N{RIGHT-TO-LEFT OVERRIDE}"]
+        for number, name in enumerate(ids):
             members = {"x.png": artwork("png", number)}
-            await scene.send(payloads.export(served(scene, members, f"/{number}.zip"), export=number))
+            await scene.send(payloads.export(served(scene, members, f"/{number}.zip"), export_id=name))
         await scene.settle()
-        assert len({path.split("/")[1] for path in scene.files()}) == 3
-        assert sorted(scene.files().values()) == sorted(artwork("png", number) for number in range(3))
+        folders = [path.removesuffix("/x.png") for path in scene.files()]
+        published = len(ids) - 1  # an id that can't be seen is none
+        assert len({folder.casefold() for folder in folders}) == published
+        assert sorted(scene.files().values()) == sorted(artwork("png", number) for number in range(published))
+        assert all(folder.startswith("_exports/") and folder.count("/") == 1 for folder in folders)

@@ -1,0 +1,174 @@
+"""A download on the disk: a temp file with its digests, and how the rest of one is asked for.
+
+Within a go, a body that was cut short is continued where its server can prove that it is
+still the same file, by a strong ETag. No other content is ever joined to what is here. What a
+body may hold and how fast it has to come is `body`'s business, when to ask again `fetch`'s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from syncd.errors import StoreUnavailable
+from syncd.mirror.setback import Setback
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+WORTH_KEEPING = 256 << 10
+"""Bytes from which on the rest is asked for; what is smaller comes again as a whole."""
+
+_STRONG_ETAG = re.compile(r'"[!#-~]{1,256}"')
+_MD5_ETAG = re.compile(r'"([0-9a-fA-F]{32})"')
+
+
+class Part:
+    """The first `received` bytes of a file of `length`, at `path`; its last owner moves or discards it.
+
+    `type` is what its beginning shows. The file is made with the first body, and open only while
+    one is written to it. It is never synced here.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._forget()
+
+    def _forget(self) -> None:
+        self.exists = False
+        self.received = 0
+        self.length: int | None = None
+        self.type = ""
+        self._etag = ""
+        self._md5_promised: str | None = None
+        self._sha256 = hashlib.sha256()
+        self._md5 = hashlib.md5(usedforsecurity=False)
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of what is here, in hex."""
+        return self._sha256.hexdigest()
+
+    @property
+    def can_go_on(self) -> bool:
+        """Tell whether the rest may be asked for."""
+        return bool(self._etag) and self.length is not None and WORTH_KEEPING < self.received < self.length
+
+    def wish(self) -> Mapping[str, str]:
+        """Give the headers that ask for the rest, none where the whole file is needed."""
+        if self.received and not self._is_there():
+            self.discard()
+        return {"Range": f"bytes={self.received}-", "If-Range": self._etag} if self.received else {}
+
+    def accept(self, response: aiohttp.ClientResponse) -> None:
+        """Take an answer to `wish`: a 200 as a new beginning, a 206 as the rest if it is just that.
+
+        Raises Setback for anything else, with nothing kept: the next answer is a whole file.
+        """
+        headers = response.headers
+        if response.status == HTTPStatus.OK:
+            self.discard()
+            self.length = response.content_length
+            etags = headers.getall("ETag", [])
+            self._etag = etags[0] if len(etags) == 1 and _STRONG_ETAG.fullmatch(etags[0]) else ""
+            self._md5_promised = _promised_md5(response)
+        elif not (
+            response.status == HTTPStatus.PARTIAL_CONTENT
+            and headers.getall("Content-Range", []) == [f"bytes {self.received}-{(self.length or 0) - 1}/{self.length}"]
+            and headers.getall("ETag", []) == [self._etag]
+            and "Content-Encoding" not in headers
+        ):
+            self.discard()
+            raise Setback(f"HTTP {response.status} that does not continue what is here")
+
+    def open(self) -> PartFile:
+        """Open the file for what comes next, a new one at the beginning. Raises StoreUnavailable."""
+        return PartFile(self)
+
+    def hash(self, data: ReadableBuffer) -> None:
+        """Take the next bytes into the digests."""
+        self._sha256.update(data)
+        if self._md5_promised:
+            self._md5.update(data)
+
+    def verify(self) -> None:
+        """Raise Setback unless what is here is all that was promised, over however many answers it came."""
+        if self.length is not None and self.received != self.length:
+            raise Setback(f"{self.received} bytes instead of {self.length}")
+        if self._md5_promised and self._md5.hexdigest() != self._md5_promised:
+            raise Setback("a body that its ETag contradicts")
+
+    def discard(self) -> None:
+        """Remove the file and begin anew."""
+        if self.exists:
+            with suppress(OSError):  # what is left behind is pruned with the other stray temp files
+                self.path.unlink()
+        self._forget()
+
+    def _is_there(self) -> bool:
+        try:
+            return self.path.lstat().st_size == self.received
+        except OSError:
+            return False
+
+
+class PartFile(io.FileIO):
+    """A part's open file, which hashes what it writes; any OSError of it is the store's.
+
+    A lock keeps the file open while a thread writes whose task has been cancelled: its
+    descriptor could be another file's by then.
+    """
+
+    def __init__(self, part: Part) -> None:
+        self._part = part
+        self._writing = threading.Lock()
+        with self._disk():
+            super().__init__(part.path, "ab" if part.received else "xb", opener=_private)
+        part.exists = True
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        with self._writing, self._disk(), memoryview(data) as rest:
+            self._part.hash(rest)
+            done = 0
+            while done < len(rest):
+                done += super().write(rest[done:])
+            self._part.received += done
+        return done
+
+    def close(self) -> None:
+        with self._writing, self._disk():
+            super().close()
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreUnavailable(f"{self._part.path.parent}: {error.strerror or error}") from error
+
+
+def _private(name: str, flags: int) -> int:
+    return os.open(name, flags | os.O_NOFOLLOW, 0o600)
+
+
+def _promised_md5(response: aiohttp.ClientResponse) -> str | None:
+    """Read the MD5 that object storage gives as the ETag of a file uploaded in one part.
+
+    With a key of one's own the ETag is of that form too, but of the encrypted bytes.
+    """
+    headers = response.headers
+    encrypted = headers.get("x-amz-server-side-encryption", "").startswith("aws:kms")
+    if encrypted or "x-amz-server-side-encryption-customer-algorithm" in headers:
+        return None
+    match = _MD5_ETAG.fullmatch(headers.get("ETag", ""))
+    return match[1].lower() if match else None
