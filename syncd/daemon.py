@@ -15,24 +15,24 @@ import os
 import signal
 import socket
 import time
-import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
 from syncd import __version__
-from syncd.config import Config, Loaded, load
-from syncd.doors import Doors
-from syncd.errors import JournalUnavailable, StoreUnavailable
+from syncd.config import Loaded, load
+from syncd.errors import JournalUnavailable, SyncdError
 from syncd.intake.listen import inherited
 from syncd.intake.receive import Intake
 from syncd.intake.server import Listener
 from syncd.journal.reading import SqliteReader
-from syncd.journal.sqlite import SqliteJournal, open_journal
+from syncd.journal.sqlite import open_journal
+from syncd.listeners import Listeners
 from syncd.live import Live
 from syncd.mirror.limits import Bandwidth
+from syncd.mirror.outages import Outages
 from syncd.observe.admin import admin_app
 from syncd.observe.log import configure
 from syncd.observe.metrics import Metrics
@@ -41,13 +41,10 @@ from syncd.pipeline.lanes import Line, run_lane, slots_of
 from syncd.pipeline.manifests import keep_manifests
 from syncd.pipeline.publishing import Publisher
 from syncd.pipeline.reading import read_deliveries
-from syncd.pipeline.room import Room
-from syncd.store.local import LocalTree
+from syncd.pipeline.room import Room, open_tree
 
 log = logging.getLogger(__name__)
 
-_OWNER = "journal id"
-_ROOT = "mirror root"
 _PRUNE_EVERY = 3600.0
 _LAG_EVERY = 1.0
 _LAST_LOOK = 0.5  # seconds in which the admin listener answers what it has been asked
@@ -101,18 +98,18 @@ class Daemon:
             handlers = {signal.SIGTERM: self.stop, signal.SIGINT: self.stop, signal.SIGHUP: self._reload.set}
             stack.enter_context(_signals(handlers))
             journal = await stack.enter_async_context(open_journal(config.journal.path))
-            tree = await stack.enter_async_context(_own_tree(journal, config))
+            tree = await stack.enter_async_context(open_tree(journal, config))
             self._reader = stack.enter_context(contextlib.closing(SqliteReader(config.journal.path)))
             self._live = Live(self.path, self._prepare, self._reloaded, self._environ)
             self._works = Works(journal, tree, self._live, self._metrics, time.time)
             self._room = Room(self._works, tree)
-            self._doors = await self._make_doors(stack)
+            self._listeners = await self._make_listeners(stack)
             await self._live.start()
             stack.push_async_callback(self._live.close)
             await self._room.look()
             await self._serve()
 
-    async def _make_doors(self, stack: contextlib.AsyncExitStack) -> Doors:
+    async def _make_listeners(self, stack: contextlib.AsyncExitStack) -> Listeners:
         intake = Intake(
             current=lambda: self._live.config,
             accept=self._works.journal.accept,
@@ -124,7 +121,10 @@ class Daemon:
         stack.push_async_callback(runner.cleanup)
         insight = runner.server
         assert insight is not None  # noqa: S101 - set up just now
-        passed = inherited()
+        try:
+            passed = inherited()
+        except OSError as error:
+            raise SyncdError(error.strerror or str(error)) from error
 
         def public(sock: socket.socket) -> Listener:
             return Listener(
@@ -139,14 +139,14 @@ class Daemon:
                 sock, insight.request_handler, timeout=lambda: _ADMIN_TIMEOUT, factory=insight.request_factory
             )
 
-        return Doors({"server": public, "admin": admin}, passed=passed)
+        return Listeners({"server": public, "admin": admin}, passed=passed)
 
     async def _serve(self) -> None:
         works = self._works
         publisher = Publisher(works)
-        bandwidth = Bandwidth(lambda: self._live.config.download.bandwidth)
+        bandwidth, outages = Bandwidth(lambda: self._live.config.download.bandwidth), Outages()
         self._lines = [
-            Line(lane, works, self._room, publisher, slots_of(works, lane), bandwidth)
+            Line(lane, works, self._room, publisher, slots_of(works, lane), bandwidth, outages)
             for lane in ("visuals", "exports")
         ]
         async with asyncio.TaskGroup() as services:
@@ -164,7 +164,7 @@ class Daemon:
                 serve(self._forget_old(), "retention"),
                 serve(self._watch_loop(), "loop watch"),
             ]
-            self._doors.open(services)
+            self._listeners.open(services)
             log.info("ready", extra={"listen": str(self._live.config.server.listen), "pid": os.getpid()})
             self._ready()
             await self._stop.wait()
@@ -173,31 +173,31 @@ class Daemon:
             works.finished.set()
             await manifests
             await _end(publishing, *others)
-            await self._doors.close("admin", _LAST_LOOK)
+            await self._listeners.close("admin", _LAST_LOOK)
         log.info("stopped")
 
     async def _wind_down(self, lanes: list[asyncio.Task[None]]) -> None:
-        """Close the door, then let what is in hand finish within the grace."""
+        """Stop listening, then let what is in hand finish within the grace."""
         grace = self._live.config.server.shutdown_grace
         self._works.stopping.set()
-        door = asyncio.create_task(self._doors.close("server", grace), name="door")
-        finished = asyncio.gather(door, *lanes, return_exceptions=True)
+        draining = asyncio.create_task(self._listeners.close("server", grace), name="drain")
+        finished = asyncio.gather(draining, *lanes, return_exceptions=True)
         finished.add_done_callback(lambda _: self._hurry.set())
         await first_of(grace, self._hurry)
         if any(not lane.done() for lane in lanes):
             log.warning("downloads cut off, they begin again after the next start")
-        self._doors.close_replaced()
-        await _end(door, *lanes)
+        self._listeners.close_replaced()
+        await _end(draining, *lanes)
 
     # Reload
 
     async def _prepare(self, loaded: Loaded) -> Callable[[], None]:
         """Open what a new config needs. Nothing of the running one is touched before the answer is called."""
-        change_doors = await self._doors.prepare(loaded)
+        switch = await self._listeners.prepare(loaded)
 
         def put_to_use() -> None:
             configure(loaded.config.log.level, loaded.config.log.format)
-            change_doors()
+            switch()
             self._room.judge()
             for line in self._lines:
                 line.slots.refill()
@@ -273,31 +273,6 @@ class Daemon:
             due = loop.time() + _LAG_EVERY
             await asyncio.sleep(_LAG_EVERY)
             self._metrics.loop_lag(max(loop.time() - due, 0.0))
-
-
-@contextlib.asynccontextmanager
-async def _own_tree(journal: SqliteJournal, config: Config) -> AsyncIterator[LocalTree]:
-    """The mirror root, made on its first use. One that is absent later is waited for by the room."""
-    owner = await journal.recall(_OWNER)
-    if owner is None:
-        owner = str(uuid.uuid4())
-        await journal.note(_OWNER, owner)
-    root = config.mirror.root
-    known = await journal.recall(_ROOT)
-    tree = LocalTree(root, owner, file_mode=config.mirror.file_mode, dir_mode=config.mirror.dir_mode)
-    try:
-        try:
-            await tree.attach(make=known is None)
-        except StoreUnavailable as trouble:
-            if known != str(root):
-                hint = trouble.hint if known is None else f"the tree of this journal was {known}: move it to {root}"
-                raise StoreUnavailable(str(trouble), hint=hint) from trouble
-            log.error("the mirror is unusable, deliveries wait: %s", trouble)  # noqa: TRY400 - no bug of ours
-        else:
-            await journal.note(_ROOT, str(root))
-        yield tree
-    finally:
-        await tree.close()
 
 
 async def _end(*tasks: asyncio.Task[Any]) -> None:

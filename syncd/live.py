@@ -13,7 +13,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -28,12 +28,14 @@ from syncd.mirror.client import open_client
 
 log = logging.getLogger(__name__)
 
-SETTLED = 50
-"""Milliseconds without a change after which a file is taken to be written to its end."""
-QUIET = 80
-"""Milliseconds in which the kernel's reports are collected; the watcher wakes as often, so not fewer."""
-LOOK_ANYWAY = 800
-"""Milliseconds between looks at the files where the kernel reports nothing, as on a network share."""
+SETTLED = 0.05
+"""Seconds without a change after which a file is taken to be written to its end."""
+LOOK_ANYWAY = 0.8
+"""Seconds between looks at the files where the kernel reports nothing, as on a network share."""
+QUIET = 100
+"""Milliseconds in which the kernel's reports are collected; the watcher's thread wakes as often."""
+LISTENING = 600_000
+"""Milliseconds after which the watcher's thread comes up for air."""
 
 Prepare = Callable[[Loaded], Awaitable[Callable[[], None]]]
 """Opens what a new config needs, raising ConfigInvalid where that can't be; what it returns puts it to use."""
@@ -134,10 +136,15 @@ class Live:
 
     async def watch(self) -> None:
         """Reload whenever the config, a secret file or a certificate has changed. Ends by cancellation."""
-        async for _ in self._stirrings():
-            if _fingerprint(self._files) != self._seen:
-                await self._settled()
-                await self.reload()
+        while True:
+            folders, stirred = self._folders(), asyncio.Event()
+            async with asyncio.TaskGroup() as group:
+                listening = group.create_task(_listen(folders, stirred), name="file events")
+                while self._folders() == folders:
+                    await self._stir(stirred)
+                    await self._settled()
+                    await self.reload()
+                listening.cancel()
 
     async def _load(self) -> Loaded:
         before = _fingerprint(self._files)
@@ -195,38 +202,24 @@ class Live:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
+    async def _stir(self, stirred: asyncio.Event) -> None:
+        """Return once a file differs from what was loaded. Another folder on the way to it is seen in the file, too."""
+        while _fingerprint(self._files) == self._seen:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_ANYWAY):
+                    await stirred.wait()
+            stirred.clear()
+
     async def _settled(self) -> None:
         """Wait, for a second at most, until nobody seems to be in the middle of writing.
 
         An empty file is one that was truncated to be written anew, until that second has passed.
         """
-        for _ in range(1000 // SETTLED):
+        for _ in range(20):
             before = _fingerprint(self._files)
-            await asyncio.sleep(SETTLED / 1000)
+            await asyncio.sleep(SETTLED)
             if _fingerprint(self._files) == before and not any(mark and mark.size == 0 for mark in before.values()):
                 return
-
-    async def _stirrings(self) -> AsyncIterator[None]:
-        """Something may have changed: the kernel said so, or it is time to look anyway."""
-        while True:
-            folders = self._folders()
-            reports = awatch(
-                *folders,
-                watch_filter=None,
-                recursive=False,
-                step=QUIET,
-                rust_timeout=LOOK_ANYWAY,
-                yield_on_timeout=True,
-            )
-            try:
-                async with contextlib.aclosing(reports):
-                    async for _ in reports:
-                        yield
-                        if self._folders() != folders:
-                            break
-            except* (OSError, WatchfilesRustInternalError):  # awatch runs its thread in a task group
-                await asyncio.sleep(LOOK_ANYWAY / 1000)  # a folder went away; it may come back
-                yield
 
     def _folders(self) -> Mapping[Path, int]:
         """The folders in which a change can mean another config, each with its inode.
@@ -239,6 +232,15 @@ class Live:
         resolved = {Path(os.path.realpath(path)).parent for path in self._files}
         marks = _fingerprint(named | links | resolved)
         return {folder: mark.inode for folder, mark in marks.items() if mark is not None}
+
+
+async def _listen(folders: Iterable[Path], stirred: asyncio.Event) -> None:
+    """Say when the kernel reports a change in a folder; where it can't, looking anyway has to do."""
+    try:
+        async for _ in awatch(*folders, watch_filter=None, recursive=False, step=QUIET, rust_timeout=LISTENING):
+            stirred.set()
+    except* (OSError, WatchfilesRustInternalError) as troubles:  # a group, because awatch has one for its thread
+        log.debug("no file events", extra={"reason": str(troubles.exceptions[0])})
 
 
 def _fingerprint(paths: Iterable[Path]) -> Fingerprint:

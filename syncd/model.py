@@ -205,11 +205,15 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """A go that did not work but may work later. `after` is the server's own wish, in seconds from now."""
+    """A go that did not work but may work later. `after` is the server's own wish, in seconds from now.
+
+    `parked`: the server is known to be down, so this was no go; the next one is due `after` so long.
+    """
 
     reason: str
     attempts: int
     after: float | None = None
+    parked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,14 @@ HTML = b"<!DOCTYPE html><title>Sign in</title>"
 class Origin:
     """`answers[path]` are given one a request, the last one again and again; `asked` counts per path.
 
-    `targets` are the request targets as they came, in order.
+    `targets` are the request targets as they came, in order; `head` is the last request, headers and all.
     """
 
     def __init__(self) -> None:
         self.answers: dict[str, list[Answer]] = {}
         self.asked: Counter[str] = Counter()
         self.targets: list[str] = []
+        self.head = ""
         self.base = ""
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -36,7 +37,8 @@ class Origin:
         self._connections.add(task)
         try:
             head = await reader.readuntil(b"\r\n\r\n")
-            target = head.split(b" ")[1].decode("ascii")
+            self.head = head.decode("ascii")
+            target = self.head.split(" ")[1]
             path = target.partition("?")[0]
             self.targets.append(target)
             self.asked[path] += 1

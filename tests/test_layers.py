@@ -11,7 +11,7 @@ FLOORS = [
     {"cli"},
     {"demo"},
     {"daemon"},
-    {"doors"},
+    {"listeners"},
     {"intake", "pipeline"},
     {"observe", "live"},
     {"sources", "mirror", "journal", "store"},

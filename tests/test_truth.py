@@ -4,7 +4,6 @@ import hashlib
 import json
 
 import pytest
-
 from truth import Truth
 
 GOOD = b"whole"
@@ -53,7 +52,9 @@ BREAKS = {
     ),
     "a count": lambda tree: write(tree / "t/f/manifest.json", {"sequence": 3, "assets": []}),
     "a part of an export": lambda tree: write(tree / "_exports/e/x.png", GOOD),
-    "an index that goes back": lambda tree: write(tree / "manifest.json", {"sequence": 8, "folders": [], "exports": []}),
+    "an index that goes back": lambda tree: write(
+        tree / "manifest.json", {"sequence": 8, "folders": [], "exports": []}
+    ),
 }
 
 

@@ -14,17 +14,12 @@ import os
 import stat
 import threading
 import time
-import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from running import PATIENCE, Running, running
-
-from syncd.demo.stage import Stage
 
 LATEST = 3.0
 """Seconds after which a replaced file must be named: `manifest.delay`, and what a busy test machine is forgiven."""
@@ -47,7 +42,7 @@ class Truth:
         self.root = root
         self.broken: list[str] = []
         self.looks = 0
-        self._modes = file_mode, dir_mode
+        self.modes = file_mode, dir_mode
         self._served: set[str] = set()
         self._exports: list[Counter[str]] = []
         self._hashed: dict[tuple[int, int, int], str] = {}
@@ -143,13 +138,13 @@ class Truth:
 
     def _judge(self, path: str) -> None:
         """A visible file is a manifest that parses, or one of the contents that were served, readable by all."""
-        if _is_json(path):
+        if is_json(path):
             self._json(path)
             return
         seen = self._see(path)
         if seen is None or path.endswith("SHA256SUMS"):
             return
-        if seen.mode != self._modes[0]:
+        if seen.mode != self.modes[0]:
             self._break(f"{path} has the mode {seen.mode:o}")
         if not _is_unpacked(path) and seen.sha256 not in self._served:
             self._break(f"{path} is no whole file that was ever served: {seen}")
@@ -173,7 +168,7 @@ class Truth:
     def _untidy(self) -> list[str]:
         index = self._json("manifest.json")
         if index is None:
-            return [path for path in self._visible() if not _is_json(path)]
+            return [path for path in self._visible() if not is_json(path)]
         found = []
         folders = {line["path"]: self._json(line["manifest"]) or {"assets": []} for line in index["folders"]}
         exports = [self._json(line["manifest"]) or {"files": []} for line in index["exports"]]
@@ -181,7 +176,7 @@ class Truth:
         files = [*entries, *(file for manifest in exports for file in manifest["files"])]
         named = {file["path"]: file["sha256"] for file in files}
         named |= {export["archive"]: export["sha256"] for export in exports if export.get("archive")}
-        seen = {path: self._see(path) for path in self._visible() if not _is_json(path)}
+        seen = {path: self._see(path) for path in self._visible() if not is_json(path)}
         there = {path: one.sha256 for path, one in seen.items() if one and not path.endswith("SHA256SUMS")}
         if there != named:
             found.append(f"there and not named, or named and not there: {set(there.items()) ^ set(named.items())}")
@@ -194,15 +189,14 @@ class Truth:
         }
         if index["totals"] != counted:
             found.append(f"the index counts {index['totals']}, there are {counted}")
-        for line in index["folders"]:
-            if line["sequence"] != folders[line["path"]].get("sequence"):
-                found.append(f"the index is behind {line['manifest']}")
+        behind = [line for line in index["folders"] if line["sequence"] != folders[line["path"]].get("sequence")]
+        found += [f"the index is behind {line['manifest']}" for line in behind]
         manifests = {f"{path}/manifest.json" for path in folders} | {line["manifest"] for line in index["exports"]}
-        there_too = {path for path in self._visible() if _is_json(path) and path != "manifest.json"}
+        there_too = {path for path in self._visible() if is_json(path) and path != "manifest.json"}
         stray = {path for path in there_too - manifests if (self._json(path) or {}).get("assets") != []}
         found += [f"a manifest that nobody names: {path}" for path in sorted(stray)]
         for folder in (path for path in self.root.rglob("*") if path.is_dir() and ".syncd" not in path.parts):
-            if stat.S_IMODE(folder.stat().st_mode) != self._modes[1]:
+            if stat.S_IMODE(folder.stat().st_mode) != self.modes[1]:
                 found.append(f"{folder} has the mode {stat.S_IMODE(folder.stat().st_mode):o}")
             if not any(folder.iterdir()):
                 found.append(f"{folder} is empty")
@@ -254,75 +248,8 @@ def _is_unpacked(path: str) -> bool:
     return path.startswith("_exports/") and path.count("/") > 1
 
 
-def _is_json(path: str) -> bool:
+def is_json(path: str) -> bool:
+    """Tell a manifest by its place: the index, a folder's, or beside an export."""
     return path.endswith("/manifest.json") or path == "manifest.json" or (
         path.startswith("_exports/") and path.endswith(".json") and not _is_unpacked(path)
     )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """A platform, a daemon and somebody who watches the mirror all the time."""
-
-    stage: Stage
-    daemon: Running
-    truth: Truth
-
-    def put(self, path: str, content: bytes, **headers: str) -> str:
-        """Serve a content, which may be visible from now on; returns its URL."""
-        self.truth.serves(content)
-        return self.stage.put(path, content, **headers)
-
-    async def send(self, *payloads: Any, path: str = "") -> None:
-        """Deliver these in order, each under an id of its own, as the platform does; all must be accepted."""
-        for payload in payloads:
-            name = uuid.uuid4().hex
-            status, answer = await self.daemon.send(payload, delivery_id=name, path=f"/webhooks/abyssale{path}")
-            assert (status, answer["status"]) == (200, "accepted"), answer
-
-    async def settle(self) -> None:
-        """Wait until nothing is left to do, and everything is as it should be then."""
-        await self.daemon.idle()
-        await self.tidy()
-
-    async def tidy(self) -> None:
-        """Wait until everything published is named and counted, and nothing else is there."""
-        found: list[str] = []
-        try:
-            async with asyncio.timeout(PATIENCE / 3):
-                while found := await asyncio.to_thread(self.truth.untidy):
-                    await asyncio.sleep(0.02)
-        except TimeoutError:
-            raise AssertionError("\n".join(found)) from None
-
-    def files(self) -> dict[str, bytes]:
-        """Every visible file that is neither manifest nor list of checksums, by its path."""
-        return {path: content for path, content in self.daemon.files().items() if not _is_json(path)}
-
-    def manifest(self, folder: str) -> Any:
-        """Read a folder's manifest."""
-        return json.loads((self.daemon.root / folder / "manifest.json").read_bytes())
-
-    def entries(self) -> dict[str, dict[str, Any]]:
-        """Every entry of every folder's manifest, by its path."""
-        folders = [self.manifest(line["path"]) for line in self.daemon.index()["folders"]]
-        return {entry["path"]: entry for folder in folders for entry in folder["assets"]}
-
-    async def deliveries(self) -> list[dict[str, Any]]:
-        """Ask for the inbox, oldest first."""
-        answer = await self.daemon.api("/api/deliveries?limit=1000")
-        return list(reversed(answer["deliveries"]))
-
-    async def failures(self) -> list[dict[str, Any]]:
-        """Ask for what waits after a failed go, and what was given up."""
-        return list((await self.daemon.api("/api/status"))["failures"])
-
-
-@asynccontextmanager
-async def watched(folder: Path, **sections: str) -> AsyncIterator[Scene]:
-    """A daemon between a stage and a watcher; all promises about files must hold from start to stop."""
-    truth = Truth(folder / "mirror")
-    async with Stage() as stage, truth.watching():
-        async with running(folder, **sections) as daemon:
-            yield Scene(stage, daemon, truth)
-        assert not any((folder / "mirror" / ".syncd" / "tmp").iterdir())

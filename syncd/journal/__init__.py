@@ -95,12 +95,17 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Leave to publish a fetched file under `key`. `keep_as` is where the file there now goes first."""
+    """Leave to publish a fetched file under `key`.
+
+    Where `keep_as` is given, the newest file so far stays visible under that; it is at
+    `former` now, or at `key` itself.
+    """
 
     row: int
     key: str
     keep_as: str | None
     superseded: bool
+    former: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +207,7 @@ class Journal(Protocol):
         """Record that these files are gone."""
 
     async def prune(self, before: float) -> int:
-        """Forget finished deliveries received before; returns how many."""
+        """Forget some finished deliveries received before, and what they left without a file; 0 when none is left."""
 
     async def recall(self, name: str) -> str | None:
         """A fact noted about this installation, such as the id of its mirror root."""

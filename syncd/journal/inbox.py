@@ -124,11 +124,13 @@ def _announce_again(
 
 def _note_template(db: sqlite3.Connection, template: Template) -> None:
     if template.id:
-        db.execute(
+        changed = db.execute(
             "INSERT INTO templates(id, name) VALUES (?, ?) ON CONFLICT DO UPDATE SET name = excluded.name"
             " WHERE excluded.name != '' AND excluded.name != name",
             (template.id, template.name),
         )
+        if changed.rowcount:
+            db.execute("UPDATE folders SET change = change + 1 WHERE template_id = ?", (template.id,))
 
 
 def _note_status(db: sqlite3.Connection, status: TemplateStatus) -> None:

@@ -24,6 +24,7 @@ from syncd.journal.visuals import (
     supersede,
     touch,
     versions,
+    withdraw,
 )
 from syncd.model import Fetched, Job
 
@@ -46,18 +47,22 @@ def place(db: sqlite3.Connection, job: Job, fetched: Fetched, rules: Rules) -> P
     key = row["key"] or key_of(db, job.asset, row["visual"], row["received_at"], rules, fetched.sha256)
     assert key is not None  # noqa: S101 - only an unknown content can leave a key open
     here = next((other for other in known if other["folder"] is not None and other["key"] == key), None)
-    keep_as = None
+    if here is None and not rules.naming.per_version:  # the newest is of another type, and so of another key
+        here = next((other for other in known if other["state"] == "published"), None)
+    keep_as = former = None
     if newer and (here is not None or not rules.naming.per_version):
         key = versioned_key(db, key, row, rules)
     elif here is not None and rules.keep_versions > 1 and here["sha256"] != fetched.sha256:
-        keep_as = versioned_key(db, key, here, rules)
-    placement = Placement(job.row, key, keep_as, superseded=bool(newer))
+        former = here["key"]
+        keep_as = versioned_key(db, former, here, rules)
+    placement = Placement(job.row, key, keep_as, bool(newer), former)
     db.execute("UPDATE assets SET placing = ? WHERE asset = ?", (_placing_text(placement, fetched), job.row))
     return placement
 
 
 def _placing_text(placement: Placement, fetched: Fetched) -> str:
-    return orjson.dumps([placement.key, placement.keep_as, placement.superseded, fetched_text(fetched)]).decode()
+    place = placement.key, placement.keep_as, placement.superseded, placement.former
+    return orjson.dumps([*place, fetched_text(fetched)]).decode()
 
 
 def interrupted(db: sqlite3.Connection) -> list[tuple[Job, Fetched, Placement]]:
@@ -67,8 +72,8 @@ def interrupted(db: sqlite3.Connection) -> list[tuple[Job, Fetched, Placement]]:
     """
     found = []
     for row in db.execute("SELECT * FROM assets WHERE placing IS NOT NULL"):
-        key, keep_as, superseded, fetched = orjson.loads(row["placing"])
-        found.append((job_of(row), fetched_of(fetched), Placement(row["asset"], key, keep_as, superseded)))
+        *place, fetched = orjson.loads(row["placing"])
+        found.append((job_of(row), fetched_of(fetched), Placement(row["asset"], *place)))
     return found
 
 
@@ -115,6 +120,8 @@ def _publish(db: sqlite3.Connection, done: Published, rules: Rules) -> None:
         touch(db, folder)
         db.execute("UPDATE folders SET template_id = ? WHERE folder = ?", (done.job.asset.template.id, folder))
         _leave_one_published(db, visual, done, rules)
+        if (kept := done.placement.keep_as) is not None:  # the version that it was kept for may have gone meanwhile
+            withdraw(db, done.job.row, kept, kept.rpartition("/")[0])
 
 
 def _leave_one_published(db: sqlite3.Connection, visual: int, done: Published, rules: Rules) -> None:
@@ -122,8 +129,10 @@ def _leave_one_published(db: sqlite3.Connection, visual: int, done: Published, r
     newest, *older = [row for row in versions(db, visual) if row["folder"] is not None]
     db.execute("UPDATE assets SET state = 'published', reason = '' WHERE asset = ?", (newest["asset"],))
     for place_in_line, row in enumerate(older, start=1):
-        overwritten = row["key"] == done.key and row["asset"] != done.job.row
-        key = done.placement.keep_as if overwritten else row["key"]
+        replaced = row["key"] in (done.key, done.placement.former) and row["asset"] != done.job.row
+        key = done.placement.keep_as if replaced else row["key"]
+        if replaced and row["key"] != done.key:
+            withdraw(db, row["asset"], row["key"], row["folder"])
         stays = key is not None and place_in_line < rules.keep_versions
         if not stays and key is not None:
             retire(db, row["asset"], key, row["folder"])
@@ -136,12 +145,12 @@ def _leave_one_published(db: sqlite3.Connection, visual: int, done: Published, r
 
 
 def _wait(db: sqlite3.Connection, ending: Again, now: float) -> None:
-    """Put a job back until its next go."""
-    job = ending.job
+    """Put a job back until its next go. One that was parked has not had this one."""
+    job, why = ending.job, ending.why
     db.execute(
-        "UPDATE assets SET attempts = ?, goes = goes + 1, next_at = ?, reason = ?,"
+        "UPDATE assets SET attempts = ?, goes = goes + ?, next_at = ?, reason = ?,"
         " failing_since = coalesce(failing_since, ?) WHERE asset = ? AND state = 'pending'",
-        (job.attempts + ending.why.attempts, ending.next_at, ending.why.reason, now, job.row),
+        (job.attempts + why.attempts, not why.parked, ending.next_at, why.reason, now, job.row),
     )
 
 

@@ -118,7 +118,7 @@ class SqliteJournal:
         return await self._ask(work)
 
     async def prune(self, before: float) -> int:
-        """Forget finished deliveries received before, a bounded number at a time; returns how many."""
+        """Forget some finished deliveries received before, and what they left without a file; 0 when none is left."""
         return await self._ask(lambda db: inbox.prune(db, before))
 
     # Jobs
@@ -208,10 +208,13 @@ class SqliteJournal:
         await self._ask(work)
 
     async def index(self) -> tuple[Sequence[FolderLine], Sequence[dict[str, Any]]]:
-        """What the index names: folders in order of path, exports in order of publication."""
+        """What the index names: folders that hold files in order of path, exports in order of publication."""
 
         def work(db: sqlite3.Connection) -> tuple[list[FolderLine], list[dict[str, Any]]]:
-            folders = db.execute("SELECT * FROM folders WHERE sequence > 0 ORDER BY folder")
+            folders = db.execute(
+                "SELECT * FROM folders WHERE sequence > 0"
+                " AND EXISTS (SELECT 1 FROM assets WHERE assets.folder = folders.folder) ORDER BY folder"
+            )
             exports = db.execute("SELECT line FROM exports WHERE line IS NOT NULL ORDER BY asset")
             return [folder_line_of(row) for row in folders], [json.loads(line) for (line,) in exports]
 

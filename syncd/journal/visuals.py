@@ -121,14 +121,19 @@ def revive(db: sqlite3.Connection, asset: int, rules: Rules, now: float) -> None
     )
 
 
-def retire(db: sqlite3.Connection, asset: int, key: str, folder: str) -> None:
-    """Take a visible file out of its manifest; the file itself goes once that is on disk, unless another is listed."""
+def withdraw(db: sqlite3.Connection, asset: int, key: str, folder: str) -> None:
+    """Have this asset's file removed once a manifest without it is on disk, unless it is another's by then."""
     touch(db, folder)
     db.execute(
         "INSERT OR REPLACE INTO removals SELECT ?, folder, change FROM folders WHERE folder = ?"
         " AND NOT EXISTS (SELECT 1 FROM assets WHERE assets.folder = ? AND key = ? AND asset != ?)",
         (key, folder, folder, key, asset),
     )
+
+
+def retire(db: sqlite3.Connection, asset: int, key: str, folder: str) -> None:
+    """Take a visible file out of its manifest, and then out of the tree."""
+    withdraw(db, asset, key, folder)
     db.execute(
         "UPDATE assets SET state = 'superseded', folder = NULL, key = ?, reason = ? WHERE asset = ?",
         (key, NEWER_PUBLISHED, asset),

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from syncd.errors import SyncdError
-from syncd.mirror.portable import WHOLE, Style, candidates, clean, fold
+from syncd.mirror.portable import WHOLE, Style, candidates, clean
 from syncd.mirror.unzip import ArchiveRefused, Entry, read_content, read_directory
-from syncd.model import ExportFile
+from syncd.model import ExportFile, fold
 
 __all__ = ["ArchiveRefused", "ExtractionCancelled", "extract"]
 

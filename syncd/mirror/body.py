@@ -57,11 +57,8 @@ async def save(
     part.accept(response)
     arrival = _Arrival(response, part.received, max_size, bandwidth)
     try:
-        if (part.length or 0) > max_size:
-            raise _too_large(max_size)
+        _check_size(part.length or 0, max_size)
         await _take(arrival, part, declared, kind)
-        if arrival.fault is not None:
-            raise arrival.fault
         part.verify()
     except BaseException as error:
         if error is not arrival.fault or not part.can_go_on:
@@ -71,11 +68,11 @@ async def save(
 
 
 async def _take(arrival: _Arrival, part: Part, declared: str, kind: Kind) -> None:
-    """Write what arrives, unless it is a beginning that is too short to keep or is not what was announced."""
+    """Write what arrives, up to a fault; no beginning that is too short to keep or is not what was announced."""
     piece = await arrival.piece()
     if not part.received:
         if arrival.fault is not None and len(piece) <= SMALL:
-            return
+            raise arrival.fault
         if not piece:
             raise Setback("an empty body")
         part.type = identify(bytes(piece[:HEAD]), declared, kind)
@@ -85,6 +82,8 @@ async def _take(arrival: _Arrival, part: Part, declared: str, kind: Kind) -> Non
             file.close()
         else:
             await _write_behind(file, piece, arrival)
+    if arrival.fault is not None:
+        raise arrival.fault
 
 
 class _Arrival:
@@ -112,8 +111,7 @@ class _Arrival:
             self.ended = not chunk
             piece += chunk
             self.total += len(chunk)
-            if self.total > self._max_size:
-                raise _too_large(self._max_size)
+            _check_size(self.total, self._max_size)
             came = self.total - self._before
             if self._waited > PATIENCE and came < self._waited * SLOWEST:
                 raise Setback(f"a drip of {came} bytes in {self._waited:.0f}s")
@@ -144,5 +142,6 @@ async def _write_behind(file: PartFile, piece: bytearray, arrival: _Arrival) -> 
     await behind.close()  # a network share may take its time, and tells of a full disk only here
 
 
-def _too_large(max_size: int) -> Setback:
-    return Setback(f"more than download.max_size ({max_size} bytes)", Lasting.FINAL)
+def _check_size(size: int, max_size: int) -> None:
+    if size > max_size:
+        raise Setback(f"more than download.max_size ({max_size} bytes)", Lasting.FINAL)

@@ -79,6 +79,7 @@ async def ask(
     Whatever goes wrong, while the body is read as well, is raised as a Setback. Headers have
     to be complete in `stall_timeout`, then each piece of the body has.
     """
+    answered = False
     timeout = aiohttp.ClientTimeout(total=None, connect=download.connect_timeout, sock_read=download.stall_timeout)
     try:
         for _ in range(MAX_REDIRECTS + 1):
@@ -88,11 +89,13 @@ async def ask(
             async with response:
                 if response.status not in _REDIRECTS:
                     _judge(response, now(), continuing=bool(rest))
+                    answered = True
                     yield response
                     return
                 text = _target(response, text)
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise _setback(error, download) from error
+        # A body that breaks is the file's trouble: it may be continued, and others may pass.
+        raise _setback(error, download, troubled=not answered) from error
     raise Setback(f"more than {MAX_REDIRECTS} redirects")
 
 
@@ -132,7 +135,11 @@ def _judge(response: aiohttp.ClientResponse, now: float, *, continuing: bool) ->
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _PASSING:
         raise Setback(f"HTTP {status}", Lasting.FINAL)
     wishes = response.headers.getall("Retry-After", [])
-    raise Setback(f"HTTP {status}", after=retry_after(wishes[0].strip(), now) if len(wishes) == 1 else None)
+    raise Setback(
+        f"HTTP {status}",
+        after=retry_after(wishes[0].strip(), now) if len(wishes) == 1 else None,
+        troubled=status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR,
+    )
 
 
 def _target(response: aiohttp.ClientResponse, text: str) -> str:
@@ -145,7 +152,7 @@ def _target(response: aiohttp.ClientResponse, text: str) -> str:
     raise Setback(f"HTTP {response.status} without a usable Location")
 
 
-def _setback(error: aiohttp.ClientError | TimeoutError, download: Download) -> Setback:
+def _setback(error: aiohttp.ClientError | TimeoutError, download: Download, *, troubled: bool) -> Setback:
     """Say what a network error was, in words that hold no URL."""
     match error:
         case aiohttp.ClientConnectorError(os_error=PrivateAddress() as refused):
@@ -164,4 +171,4 @@ def _setback(error: aiohttp.ClientError | TimeoutError, download: Download) -> S
             reason = "an answer that is not HTTP"
         case _:
             reason = f"a broken connection ({type(error).__name__})"
-    return Setback(reason)
+    return Setback(reason, troubled=troubled)

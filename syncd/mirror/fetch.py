@@ -21,8 +21,9 @@ from syncd.config.tree import Config
 from syncd.config.tree import Retry as Patience
 from syncd.mirror.body import save
 from syncd.mirror.client import ask
-from syncd.mirror.guard import host_of, shown
+from syncd.mirror.guard import host_of, server_of, shown
 from syncd.mirror.limits import Bandwidth, Slots
+from syncd.mirror.outages import Outages
 from syncd.mirror.part import Part
 from syncd.mirror.setback import Lasting, Setback
 from syncd.model import Asset, Failed, Fetched, Retry
@@ -53,24 +54,28 @@ async def fetch(
     borrow: Borrow,
     slots: Slots,
     bandwidth: Bandwidth,
+    outages: Outages,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Fetched | Retry | Failed:
     """Download an asset in one go: at most `retry.attempts` attempts with waits between them.
 
     Each attempt works under the terms of its time and writes to a fresh path from `temp`, or
     continues what an earlier one had to leave off; a slot is held only while a URL is being
-    asked. Failed means that no URL of the asset will
-    ever give it, Retry that a later go may do; `after` is then the server's wish.
+    asked. Failed means that no URL of the asset will ever give it, Retry that a later go may
+    do; `after` is then the server's wish. Where all servers that might have it are down, the
+    go ends at once as a parked Retry.
     Raises StoreUnavailable where the temp file can't be written, which is nobody's attempt,
     and what `temp` and `sleep`, the wait between attempts, raise.
     """
-    go = _Go(asset, temp, borrow, slots, bandwidth)
+    go = _Go(asset, temp, borrow, slots, bandwidth, outages)
     attempts = AsyncRetrying(
         retry=retry_if_exception_type(Setback), stop=go.is_over, wait=go.pause, sleep=sleep, reraise=True
     )
     try:
         return await attempts(go.attempt)
     except Setback as setback:
+        if setback.parked:
+            return Retry(setback.reason, go.number, setback.after, parked=True)
         reason = f"{setback.reason} (attempt {go.number} of {go.retry.attempts})"
         if setback.lasting is Lasting.PASSING:
             return Retry(reason, go.number, setback.after)
@@ -83,13 +88,21 @@ class _Go:
     """The attempts at one asset: `number` counts them, `retry` is in force since the last one began."""
 
     def __init__(
-        self, asset: Asset, temp: Callable[[], Path], borrow: Borrow, slots: Slots, bandwidth: Bandwidth
+        self,
+        asset: Asset,
+        temp: Callable[[], Path],
+        borrow: Borrow,
+        slots: Slots,
+        bandwidth: Bandwidth,
+        outages: Outages,
     ) -> None:
         self._asset = asset
         self._temp = temp
         self._borrow = borrow
         self._slots = slots
         self._bandwidth = bandwidth
+        self._outages = outages
+        self._asked = False
         self._refused: dict[str, Setback] = {}
         self._parts: dict[str, Part] = {}
         self.number = 0
@@ -104,6 +117,7 @@ class _Go:
         with self._borrow() as terms:
             self.retry, prefer = terms.config.retry, terms.config.download.prefer
         self.number += 1
+        self._asked = False
         setbacks: list[Setback] = []
         for url in _in_order(self._asset, prefer):
             try:
@@ -113,7 +127,10 @@ class _Go:
                 setbacks.append(setback)
                 if setback.lasting is Lasting.PASSING and not self._is_last(setback):
                     break
-        raise _all_of(setbacks)
+        joint = _all_of(setbacks)
+        if joint.parked and not self._asked:
+            self.number -= 1
+        raise joint
 
     def clear_away(self) -> None:
         """Remove what was begun and is of no use any more."""
@@ -131,16 +148,22 @@ class _Go:
         return max(jitter(state), _setback_of(state).after or 0.0)
 
     def _is_last(self, setback: Setback) -> bool:
-        return self.number >= self.retry.attempts or (setback.after or 0.0) > self.retry.longest
+        return setback.parked or self.number >= self.retry.attempts or (setback.after or 0.0) > self.retry.longest
 
     async def _ask(self, url: str) -> Fetched:
-        """Ask one URL once. One that refused for good is not asked again in this go."""
+        """Ask one URL once. One that refused for good is not asked again in this go, one that is down not now."""
         if url in self._refused:
             raise self._refused[url]
+        server = server_of(url)
+        self._outages.check(server)
         try:
             async with self._slots.hold(host_of(url)):
-                return await self._download(url)
+                with self._outages.attempt(server, self._asset.id):
+                    self._asked = True
+                    return await self._download(url)
         except Setback as setback:
+            if setback.parked:
+                raise
             named = Setback(f"{setback.reason} from {shown(url)}", setback.lasting, after=setback.after)
             if setback.lasting is Lasting.FINAL:
                 self._refused[url] = named
@@ -184,10 +207,11 @@ def _all_of(setbacks: Sequence[Setback]) -> Setback:
     """Join what became of an asset's URLs: as hopeful as the best of them, as patient as the slowest."""
     if not setbacks:
         return Setback("no URL to ask", Lasting.FINAL)
+    lasting = min(setback.lasting for setback in setbacks)
+    parked = all(setback.parked for setback in setbacks if setback.lasting is lasting)
+    wishes = [setback.after for setback in setbacks if setback.after is not None and setback.parked is parked]
     return Setback(
-        "; ".join(setback.reason for setback in setbacks),
-        min(setback.lasting for setback in setbacks),
-        after=max((setback.after for setback in setbacks if setback.after is not None), default=None),
+        "; ".join(setback.reason for setback in setbacks), lasting, after=max(wishes, default=None), parked=parked
     )
 
 

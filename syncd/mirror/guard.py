@@ -140,6 +140,14 @@ def host_of(text: str) -> str:
         return ""
 
 
+def server_of(text: str) -> str:
+    """Name the server of a URL: its host, with the port unless it is the usual one; "" where there is none."""
+    try:
+        return (_parse(text).host_port_subcomponent or "").lower()
+    except Setback:
+        return ""
+
+
 def shown(text: str) -> str:
     """Write a URL for people: no user, query or fragment, nothing unprintable, bounded."""
     try:

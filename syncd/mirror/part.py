@@ -137,6 +137,7 @@ class PartFile(io.FileIO):
         part.exists = True
 
     def write(self, data: ReadableBuffer, /) -> int:
+        """Write and hash all of it."""
         with self._writing, self._disk(), memoryview(data) as rest:
             self._part.hash(rest)
             done = 0
@@ -146,6 +147,7 @@ class PartFile(io.FileIO):
         return done
 
     def close(self) -> None:
+        """Close it; a network share tells of a full disk only here."""
         with self._writing, self._disk():
             super().close()
 

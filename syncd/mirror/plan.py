@@ -12,8 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Protocol
 
 from syncd.mirror.naming import extensions
-from syncd.mirror.portable import fold
-from syncd.model import Asset, Event, Template, TemplateStatus
+from syncd.model import Asset, Event, Template, TemplateStatus, fold
 
 
 class Filters(Protocol):

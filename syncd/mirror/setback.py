@@ -24,11 +24,22 @@ class Setback(Exception):
     """One URL did not give its file in one attempt.
 
     `reason` reads well before "from URL". `after` is how long the server asked to be left
-    alone, in seconds.
+    alone, in seconds. `troubled`: it gave no answer, or said that it can't serve anyone now.
+    `parked`: it is known to be down and is to be left alone for `after`.
     """
 
-    def __init__(self, reason: str, lasting: Lasting = Lasting.PASSING, *, after: float | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        lasting: Lasting = Lasting.PASSING,
+        *,
+        after: float | None = None,
+        troubled: bool = False,
+        parked: bool = False,
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.lasting = lasting
         self.after = after
+        self.troubled = troubled
+        self.parked = parked

@@ -19,6 +19,7 @@ from syncd.errors import JournalUnavailable, StoreUnavailable
 from syncd.journal import Again, GaveUp
 from syncd.mirror.fetch import fetch
 from syncd.mirror.limits import Bandwidth, Slots
+from syncd.mirror.outages import Outages
 from syncd.model import Failed, Fetched, Job, Lane, Retry
 from syncd.pipeline import Works, count_finished, first_of, rules_of
 from syncd.pipeline.exports import publish_export
@@ -44,6 +45,7 @@ class Line:
     publisher: Publisher
     slots: Slots
     bandwidth: Bandwidth
+    outages: Outages
 
     def temp(self) -> Path:
         """A path for a download that begins now. Raises StoreUnavailable, and _Stopped where it is too late."""
@@ -119,6 +121,7 @@ async def _work(line: Line, job: Job) -> None:
             borrow=works.live.borrow,
             slots=line.slots,
             bandwidth=line.bandwidth,
+            outages=line.outages,
             sleep=line.pause,
         )
         if isinstance(result, Fetched):
@@ -144,13 +147,15 @@ async def _publish(line: Line, job: Job, fetched: Fetched) -> Failed | None:
 def ending(job: Job, result: Retry | Failed, patience: Patience, now: float) -> Again | GaveUp:
     """Whether a job gets another go, and when: pauses double, and the last go is at `give_up_at`.
 
-    A server that asks for more than `longest` gets just the time it asks for.
+    A server that asks for more than `longest` gets just the time it asks for, and so does one that is down.
     """
     if isinstance(result, Failed):
         return GaveUp(job, result)
     reason, attempts = result.reason, result.attempts
     if now >= job.give_up_at:
         return GaveUp(job, Failed(f"{reason}; given up after retry.give_up_after", attempts))
+    if result.parked:
+        return Again(job, result, min(now + (result.after or 0.0), job.give_up_at))
     if result.after is not None and result.after > patience.longest:
         if now + result.after > job.give_up_at:
             return GaveUp(job, Failed(f"{reason}; the server asks to wait beyond retry.give_up_after", attempts))
@@ -172,6 +177,8 @@ async def _settle(works: Works, job: Job, end: Again | GaveUp) -> None:
     count_finished(works, finished)
     facts = {"delivery": job.delivery, "asset": job.asset.id, "path": job.key}
     match end:
+        case Again() if end.why.parked:  # told once, of the host
+            log.debug("asset waits for its host", extra={**facts, "reason": end.why.reason})
         case Again():
             works.metrics.asset(job.asset.source, "retried")
             log.warning("asset waits for its next go", extra={**facts, "reason": end.why.reason})

@@ -8,6 +8,7 @@ removed that it no longer names.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from syncd.errors import JournalUnavailable, StoreUnavailable
 from syncd.journal import Manifested
@@ -40,6 +41,7 @@ async def keep_manifests(works: Works, publisher: Publisher) -> None:
             publisher.sweep()
         except (JournalUnavailable, StoreUnavailable) as trouble:
             log.warning("manifests wait: %s", trouble)
+            behind = True  # some may be written already
             await first_of(_AFTER_TROUBLE, works.changed, works.finished)
             works.changed.set()
         if last:
@@ -64,21 +66,29 @@ async def _follow_form(works: Works) -> None:
 
 
 async def write_stale(works: Works) -> bool:
-    """Bring the manifests of folders and exports up to date; tell if any was behind."""
+    """Bring the manifests of folders and exports up to date; tell if any was behind.
+
+    What goes on changing waits for the next time: the index has its turn after this.
+    """
     wrote = False
     while True:
         folders, exports = await works.journal.stale(_AT_ONCE)
-        if not folders and not exports:
+        if folders or exports:
+            await _write(works, folders, exports)
+            wrote = True
+        if len(folders) < _AT_ONCE and len(exports) < _AT_ONCE:
             return wrote
-        checksums = works.live.config.manifest.checksums
-        files = [file for folder in folders for file in _of_folder(folder, checksums=checksums)]
-        files += [file for export in exports for file in _of_export(export, checksums=checksums)]
-        await works.store.write(files)
-        await works.journal.manifested(
-            [Manifested(manifest.line_of(folder), folder.change) for folder in folders],
-            [(export.row, manifest.export_line(export)) for export in exports],
-        )
-        wrote = True
+
+
+async def _write(works: Works, folders: Sequence[FolderContents], exports: Sequence[ExportContents]) -> None:
+    checksums = works.live.config.manifest.checksums
+    files = [file for folder in folders for file in _of_folder(folder, checksums=checksums)]
+    files += [file for export in exports for file in _of_export(export, checksums=checksums)]
+    await works.store.write(files)
+    await works.journal.manifested(
+        [Manifested(manifest.line_of(folder), folder.change) for folder in folders],
+        [(export.row, manifest.export_line(export)) for export in exports],
+    )
 
 
 async def write_index(works: Works) -> None:

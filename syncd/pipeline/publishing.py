@@ -193,7 +193,7 @@ async def recover(works: Works) -> None:
 
 def _moves(item: _Waiting, placement: Placement) -> list[Move]:
     if item.unpacked is None:
-        return [Move(item.fetched.path, placement.key, placement.keep_as)]
+        return [Move(item.fetched.path, placement.key, placement.keep_as, placement.former)]
     moves = [Move(item.unpacked.temp, placement.key + item.unpacked.ending)]
     if item.unpacked.archive is not None:
         moves.append(Move(item.unpacked.archive, f"{placement.key}.zip"))

@@ -1,4 +1,4 @@
-"""If there is room to work in: the state of the two file systems, looked at every second.
+"""If there is room to work in: the state of the two file systems, looked at every other second.
 
 Below `min_free`, or without its marker, the mirror takes no files; deliveries wait in the
 journal. Where the journal itself lives, too little room means that nothing can be accepted.
@@ -8,19 +8,26 @@ Both are undone by a look that finds them well again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+import uuid
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+from syncd.config import Config
 from syncd.config.units import show_size
 from syncd.errors import StoreUnavailable, SyncdError
+from syncd.journal import Journal
 from syncd.pipeline import Works
 from syncd.pipeline.publishing import recover
 from syncd.store.local import LocalTree
 
 log = logging.getLogger(__name__)
 
-_EVERY = 1.0
+_OWNER = "journal id"
+_ROOT = "mirror root"
+_EVERY = 2.0  # seconds; what goes wrong in between is noticed by who meets it
 
 
 class Room:
@@ -53,6 +60,8 @@ class Room:
 
     def judge(self) -> None:
         """Let fetching go on, or stop it, by what is known and by the config in force."""
+        mirror = self._works.live.config.mirror
+        self._tree.file_mode, self._tree.dir_mode = mirror.file_mode, mirror.dir_mode
         if self.mirror_trouble() is None:
             self.usable.set()
         else:
@@ -82,7 +91,6 @@ class Room:
         try:
             if self._lost is not None:
                 await self._come_back()
-            self._tree.file_mode, self._tree.dir_mode = config.mirror.file_mode, config.mirror.dir_mode
             self.mirror_free = await self._tree.free()
         except SyncdError as trouble:
             self._lose(str(trouble))
@@ -95,6 +103,31 @@ class Room:
         self._works.changed.set()
         self._works.queued.set()
         log.info("the mirror is usable", extra={"root": str(self._tree.root)})
+
+
+@contextlib.asynccontextmanager
+async def open_tree(journal: Journal, config: Config) -> AsyncIterator[LocalTree]:
+    """The mirror root, made on its first use. One that is absent later is waited for by the room."""
+    owner = await journal.recall(_OWNER)
+    if owner is None:
+        owner = str(uuid.uuid4())
+        await journal.note(_OWNER, owner)
+    root = config.mirror.root
+    known = await journal.recall(_ROOT)
+    tree = LocalTree(root, owner, file_mode=config.mirror.file_mode, dir_mode=config.mirror.dir_mode)
+    try:
+        try:
+            await tree.attach(make=known is None)
+        except StoreUnavailable as trouble:
+            if known != str(root):
+                hint = trouble.hint if known is None else f"the tree of this journal was {known}: move it to {root}"
+                raise StoreUnavailable(str(trouble), hint=hint) from trouble
+            log.error("the mirror is unusable, deliveries wait: %s", trouble)  # noqa: TRY400 - no bug of ours
+        else:
+            await journal.note(_ROOT, str(root))
+        yield tree
+    finally:
+        await tree.close()
 
 
 def _free(folder: str) -> int | None:

@@ -17,12 +17,14 @@ from typing import Protocol
 class Move:
     """One temp file or folder that becomes visible as `key`.
 
-    The file that is at `key` now stays visible as `keep_as`, where that is given.
+    Where `keep_as` is given, the file that is at `former` now, or else at `key`, stays
+    visible under that.
     """
 
     temp: Path
     key: str
     keep_as: str | None = None
+    former: str | None = None
 
 
 class Store(Protocol):

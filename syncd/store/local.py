@@ -196,9 +196,10 @@ class LocalTree:
 
     def _move(self, folders: Folders, move: Move) -> str | None:
         try:
-            folder, name = folders.of(move.key)
             if move.keep_as is not None:
+                folder, name = folders.of(move.former or move.key)
                 self._keep(folder, name, move.keep_as.rpartition("/")[2])
+            folder, name = folders.of(move.key)
             if move.temp.is_dir() and exists(folder, name):
                 # A crash came between this move and its record. Nothing names the folder yet.
                 os.rename(name, self.temp(), src_dir_fd=folder)

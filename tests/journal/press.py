@@ -93,8 +93,9 @@ class Press:
     def move(self, step: Step) -> None:
         _, fetched, placement = step
         assert isinstance(placement, Placement)
-        if placement.keep_as is not None and placement.key in self.tree:
-            self.tree.setdefault(placement.keep_as, self.tree[placement.key])
+        former = placement.former or placement.key
+        if placement.keep_as is not None and former in self.tree:
+            self.tree.setdefault(placement.keep_as, self.tree[former])
         self.tree[placement.key] = fetched.sha256
 
     async def settle(self, step: Step) -> Sequence[Finished]:

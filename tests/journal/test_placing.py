@@ -87,6 +87,18 @@ async def test_an_older_version_of_another_type_goes_beside_the_newest_too(keepe
     assert (await keeper.publish(1)).key == "Spring sale/square/a.v1.png"
 
 
+async def test_a_version_of_another_type_is_kept_under_its_number_and_leaves_its_own_path(keeper):
+    await keeper.announce(banner(version=1, type="jpeg", filename="a.jpeg"))
+    await keeper.publish(1)
+    await keeper.catch_up()
+    await keeper.announce(banner(version=2))
+    await keeper.publish(2)
+    assert keeper.named().items() <= keeper.tree.items()
+    await keeper.catch_up()
+    assert sorted(keeper.tree) == ["Spring sale/square/a.png", "Spring sale/square/a.v1.jpeg"]
+    assert keeper.named() == keeper.tree
+
+
 async def test_versions_without_a_number_are_kept_by_their_order_of_receipt(keeper):
     for _ in range(2):
         await keeper.announce(banner(version=None, url=f"https://host.test/{keeper.now}"))
@@ -128,6 +140,44 @@ async def test_two_visuals_with_one_version_number_that_become_one_keep_both_fil
     assert keeper.named() == keeper.tree
 
 
+@pytest.mark.parametrize("keep_versions", [1, 2])
+async def test_of_two_visuals_with_one_version_number_that_become_one_the_later_announced_is_newer(
+    tmp_path, keep_versions
+):
+    async with press_at(tmp_path / "journal.db", rules(keep_versions=keep_versions)) as press:
+        await press.announce(banner("b1", "", 1))
+        await press.publish()
+        for version in (5, 4, 1):
+            await press.announce(banner(f"b{version}0", "s1", version))
+        await press.announce(banner("b1", "s1", 1))
+        for version in (5, 4):
+            await press.give_up(await press.job(version))
+        assert (await press.publish(1)).key == KEY
+        await press.name_all()
+        assert press.named().items() <= press.tree.items()
+        await press.announce(banner("b20", "s1", 6))
+        await press.publish(6)
+        await press.name_all()
+        assert press.named().items() <= press.tree.items()
+        await press.sweep()
+        assert press.named() == press.tree
+
+
+async def test_one_file_that_two_versions_share_goes_with_the_last_of_them(tmp_path):
+    async with press_at(tmp_path / "journal.db", rules("{template}/{hash}.{ext}", keep_versions=2)) as press:
+        await press.announce(banner("b1", "", 1), banner("b2", "s1", 2))
+        older, newer = await press.jobs()
+        await press.announce(banner("b1", "s1", 1))
+        for step in [await press.place(newer, b"same"), await press.place(older, b"same")]:
+            press.move(step)
+            await press.settle(step)
+        await press.announce(banner("b3", "s1", 3))
+        await press.publish(3)
+        await press.catch_up()
+        assert press.named() == press.tree
+        assert len(press.tree) == 2
+
+
 async def test_a_version_in_flight_that_was_superseded_still_counts_once_it_is_visible(press):
     await press.announce(banner(version=1))
     step = await press.place(await press.job())
@@ -151,6 +201,22 @@ async def test_an_older_version_does_not_go_over_a_newer_one_whose_record_is_mis
     await keeper.catch_up()
     assert keeper.current() == {KEY: 3}
     assert keeper.named() == keeper.tree
+
+
+async def test_what_is_kept_of_a_version_that_a_merger_took_away_meanwhile_goes(keeper):
+    await keeper.announce(banner("b1", "s1", 1))
+    await keeper.publish(1)
+    await keeper.announce(banner("b2", "", 2))
+    await keeper.publish(2)
+    await keeper.announce(banner("b1", "s1", 3))
+    step = await keeper.place(await keeper.job(3))
+    await keeper.announce(banner("b2", "s1", 4))  # says that b2 is of s1: of the two published, 1 goes
+    keeper.move(step)
+    await keeper.settle(step)
+    await keeper.publish(4)
+    await keeper.catch_up()
+    assert keeper.named() == keeper.tree
+    assert len(keeper.tree) == 2
 
 
 # Crashes

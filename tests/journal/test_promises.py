@@ -15,6 +15,15 @@ from syncd.journal import Placement
 LAYOUTS = ["{template}/{format}/{filename}", "{template}/{stem}.{hash}.{ext}", "{date}/{filename}", "v{version}/{id}"]
 
 
+ASSETS = st.tuples(
+    st.sampled_from([0, 0, 0, 1]),  # visual
+    st.sampled_from("xxy"),  # which of its ids
+    st.sampled_from([True, True, False]),  # with its sharing id
+    st.sampled_from([1, 1, 1, 0, -1, None]),  # version, from the newest one
+    st.sampled_from(["png", "jpeg"]),
+)
+
+
 class Mirror(RuleBasedStateMachine):
     """Reader, fetchers, publisher, manifests and sweeper, each a step at a time, and crashes between them."""
 
@@ -26,17 +35,13 @@ class Mirror(RuleBasedStateMachine):
         self.press: Press = self.run(self.opened.__aenter__())
         self.press.journal._db.execute("PRAGMA synchronous=OFF")  # no power is lost here
         self.meant = {}  # content → what was announced with it
+        self.newest = [0, 0]
+        self.moved = set()  # rows of what was placed whose files are there already
         self.seen = {}  # key → the content that is there
         self.in_hand, self.placed, self.written, self.lost = [], [], None, False
 
     def run(self, work):
-        if asyncio.iscoroutine(work):
-            return self.runner.run(work)
-
-        async def wait():
-            return await work
-
-        return self.runner.run(wait())
+        return self.runner.run(work)
 
     def teardown(self):
         if not hasattr(self, "press"):
@@ -49,29 +54,33 @@ class Mirror(RuleBasedStateMachine):
             self.runner.close()
             self.folder.cleanup()
 
-    @rule(
-        visual=st.integers(0, 1),
-        part=st.sampled_from("xy"),
-        shared=st.booleans(),
-        version=st.sampled_from([None, 1, 2, 3]),
-        kind=st.sampled_from(["png", "jpeg"]),
-    )
-    def announce(self, visual, part, shared, version, kind):
-        sharing_id = f"s{visual}" if shared else ""
-        url = f"https://host.test/{visual}/{self.press._deliveries}"
-        asset = banner(f"{visual}{part}", sharing_id, version, type=kind, filename=f"a.{kind}", url=url)
-        self.run(self.press.announce(asset))
+    @rule(assets=st.lists(ASSETS, min_size=1, max_size=3))
+    def announce(self, assets):
+        for visual, part, shared, age, kind in assets:
+            newest = self.newest[visual]
+            version = None if age is None else max(newest + age, 0)
+            self.newest[visual] = max(newest, version or 0)
+            url = f"https://host.test/{visual}/{self.press._deliveries}"
+            sharing_id = f"s{visual}" if shared else ""
+            named = {"type": kind, "filename": f"a.{kind}", "url": url}
+            self.run(self.press.announce(banner(f"{visual}{part}", sharing_id, version, **named)))
 
-    @precondition(lambda self: not self.lost)
+    @precondition(lambda self: not self.lost and not self.placed)
+    @rule(assets=st.lists(ASSETS, min_size=2, max_size=4))
+    def publish_one_by_one(self, assets):
+        """Many steps at once, so that short runs come far."""
+        for asset in assets:
+            self.announce([asset])
+            self.publish_all()
+
     @precondition(lambda self: not self.lost and not self.placed)
     @rule()
     def publish_all(self):
-        """Many steps at once, so that short runs come far."""
         for job in self.run(self.press.jobs()):
             if job.row not in {held.row for held in self.in_hand}:
                 self.in_hand.insert(0, job)
                 self.place(1)
-                self.move_and_settle()
+                self.settle()
 
     @precondition(lambda self: not self.lost)
     @rule(which=st.integers(0, 3))
@@ -81,8 +90,16 @@ class Mirror(RuleBasedStateMachine):
         if waiting:
             self.in_hand.append(waiting[which % len(waiting)])
 
-    @precondition(lambda self: self.in_hand and not self.placed)
-    @rule(most=st.integers(1, 2))
+    @precondition(lambda self: not self.placed)
+    @rule(most=st.integers(1, 2), moved=st.integers(0, 2))
+    def begin(self, most, moved):
+        """Place a batch and move the first of it; what is left of that can be cut off."""
+        if not self.in_hand and not self.lost:
+            self.fetch(0)
+        self.place(most)
+        for step in self.placed[:moved]:
+            self.move(step)
+
     def place(self, most):
         batch = {job.visual: job for job in self.in_hand[:most]}
         for job in batch.values():
@@ -91,32 +108,35 @@ class Mirror(RuleBasedStateMachine):
             step = self.run(self.press.place(job, content.encode()))
             self.meant[step[1].sha256] = job.asset
             if isinstance(step[2], Placement):
-                self.placed.append([*step, False])
+                self.placed.append(step)
             else:
                 self.run(self.press.settle(step))
 
+    def move(self, step):
+        self.press.move(step)
+        self.moved.add(step[0].row)
+
     @precondition(lambda self: self.placed)
     @rule()
-    def move(self):
-        waiting = next((step for step in self.placed if not step[3]), None)
-        if waiting is not None:
-            self.press.move(tuple(waiting[:3]))
-            waiting[3] = True
-
-    @precondition(lambda self: self.placed and all(step[3] for step in self.placed))
-    @rule()
     def settle(self):
+        for step in self.placed:
+            if step[0].row not in self.moved:
+                self.move(step)
         while self.placed:
-            self.run(self.press.settle(tuple(self.placed.pop(0)[:3])))
+            step = self.placed.pop(0)
+            self.moved.discard(step[0].row)
+            self.run(self.press.settle(step))
 
     @precondition(lambda self: self.in_hand)
     @rule()
     def give_up(self):
         self.run(self.press.give_up(self.in_hand.pop(0)))
 
-    @rule()
-    def write_manifests(self):
+    @rule(recorded=st.booleans())
+    def write_manifests(self, recorded):
         self.written = self.run(self.press.write_manifests())
+        if recorded:
+            self.record_manifests()
 
     @precondition(lambda self: self.written is not None)
     @rule()
@@ -136,6 +156,7 @@ class Mirror(RuleBasedStateMachine):
     def lose_the_store(self):
         """What was moved stays so, unrecorded until the store is back; what is in hand may still come."""
         self.placed, self.lost = [], True
+        self.moved.clear()
 
     @precondition(lambda self: self.lost and not self.placed)
     @rule()
@@ -147,6 +168,7 @@ class Mirror(RuleBasedStateMachine):
     @rule()
     def crash(self):
         self.in_hand, self.placed, self.written, self.lost = [], [], None, False
+        self.moved.clear()
         self.run(self.press.recover())
         self.settled_and_named()
 
@@ -160,7 +182,7 @@ class Mirror(RuleBasedStateMachine):
         while jobs := self.run(self.press.jobs()):
             self.in_hand = jobs[:1]
             self.place(1)
-            self.move_and_settle()
+            self.settle()
         self.run(self.press.catch_up())
         assert self.press.named() == self.press.tree, "no stray and no missing file"
         rows = self.press.rows(
@@ -170,12 +192,6 @@ class Mirror(RuleBasedStateMachine):
             ended = [state for mine, state, _ in rows if mine == visual and state != "failed"]
             assert ended[-1:] in ([], ["published"]), "the newest that did not fail is the published one"
             assert ended.count("published") <= 1
-
-    def move_and_settle(self):
-        for step in self.placed:
-            self.press.move(tuple(step[:3]))
-            step[3] = True
-        self.settle()
 
     @invariant()
     def manifests_are_true(self):
@@ -211,5 +227,5 @@ class Mirror(RuleBasedStateMachine):
 
 TestMirror = Mirror.TestCase
 TestMirror.settings = settings(
-    max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=50, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )

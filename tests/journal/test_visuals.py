@@ -114,6 +114,13 @@ async def test_a_merger_forgets_the_older_of_two_jobs(press):
     assert press.states() == {1: "superseded", 2: "superseded", 3: "pending"}
 
 
+async def test_a_merger_by_a_repetition_forgets_the_older_job_too(press):
+    await press.announce(banner("b1", "", 1))
+    await press.announce(banner("b2", "s1", 3))
+    await press.announce(banner("b1", "s1", 3))
+    assert press.states() == {1: "superseded", 3: "pending"}
+
+
 async def test_the_same_version_again_joins_the_job_with_the_fresh_url(press):
     await press.announce(banner(url="https://host.test/stale"))
     await press.announce(banner(url="https://host.test/fresh"))
@@ -225,6 +232,7 @@ async def test_a_replaced_version_does_not_come_back(press):
         await press.publish()
     await press.announce(banner(version=3))
     await press.give_up(await press.job())
+    press.under(keep_versions=3)
     await press.announce(banner(version=1))
     assert press.states() == {1: "superseded", 2: "published", 3: "failed"}
 

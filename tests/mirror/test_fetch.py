@@ -2,73 +2,18 @@ import asyncio
 import hashlib
 import stat
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-import aiohttp
 import pytest
+from mirror.desk import Desk, settings
 from origin import HTML, PNG, Origin, chunked, endless, head, ok, raw, reset, status, then_silence
 
-from syncd.config.tree import Config, Download, Retry
 from syncd.errors import StoreUnavailable
 from syncd.mirror import body
 from syncd.mirror.client import open_client
-from syncd.mirror.fetch import fetch
-from syncd.mirror.limits import Bandwidth, Slots
-from syncd.model import Asset, Failed, Fetched
+from syncd.mirror.limits import Slots
+from syncd.model import Failed, Fetched
 from syncd.model import Retry as Later
-
-DOWNLOAD = {
-    "allowed_hosts": ["127.0.0.1"],
-    "allow_http": True,
-    "allow_private": True,
-    "max_size": "60MiB",
-    "connect_timeout": "5s",
-    "stall_timeout": "5s",
-}
-RETRY = {"attempts": 3, "first": "1ms", "longest": "5ms"}
-
-
-def settings(download: dict | None = None, retry: dict | None = None) -> Config:
-    return Config.model_construct(
-        download=Download(**DOWNLOAD | (download or {})), retry=Retry(**RETRY | (retry or {}))
-    )
-
-
-@dataclass
-class Desk:
-    """What a pipeline would hold: the terms in force, the limits, and a folder for temp files."""
-
-    client: aiohttp.ClientSession
-    folder: Path
-    config: Config = field(default_factory=settings)
-    borrowed: int = 0
-    slots: Slots = field(default_factory=lambda: Slots(lambda: (8, 8)))
-
-    @contextmanager
-    def borrow(self) -> Iterator["Desk"]:
-        self.borrowed += 1
-        try:
-            yield self
-        finally:
-            self.borrowed -= 1
-
-    async def fetch(self, url: str, fallback: str = "", *, type: str = "png", kind: str = "file"):  # noqa: A002 - the asset's word
-        asset = Asset(source="abyssale", kind=kind, id="1", url=url, fallback_url=fallback, type=type)
-        names = (self.folder / f"{n}.part" for n in range(100))
-        return await fetch(
-            asset,
-            temp=lambda: next(name for name in names if not name.exists()),
-            borrow=self.borrow,
-            slots=self.slots,
-            bandwidth=Bandwidth(lambda: self.config.download.bandwidth),
-        )
-
-    def leftovers(self) -> list[Path]:
-        return list(self.folder.iterdir())
 
 
 @pytest.fixture

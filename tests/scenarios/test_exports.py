@@ -5,12 +5,11 @@ import hashlib
 import json
 from datetime import UTC, datetime
 
-import pytest
+from scene import watched
+
 from syncd.demo import payloads
 from syncd.demo.artwork import archive, artwork
 from syncd.demo.stage import Fault
-
-from truth import watched
 
 MEMBERS = {
     "readme.txt": b"made for you",
@@ -95,14 +94,16 @@ async def test_without_extraction_the_archive_is_the_file(tmp_path):
         assert [file["path"] for file in listing(scene, payload)["files"]] == [f"{folder(payload)}.zip"]
 
 
-@pytest.mark.parametrize("kind", ["png", "pdf", "mp4"])
-async def test_an_export_that_is_one_file_is_published_as_that_file(tmp_path, kind):
+async def test_an_export_that_is_one_file_is_published_as_that_file(tmp_path):
     async with watched(tmp_path) as scene:
-        payload = payloads.export(scene.put("/export.zip", artwork(kind)))
-        await scene.send(payload)
+        alone = {}
+        for number, kind in enumerate(("png", "pdf", "mp4")):
+            alone[kind] = payloads.export(scene.put(f"/{number}.zip", artwork(kind)), export=number)
+            await scene.send(alone[kind])
         await scene.settle()
-        assert scene.files() == {f"{folder(payload)}.{kind}": artwork(kind)}
-        assert len(listing(scene, payload)["files"]) == 1
+        assert scene.files() == {f"{folder(payload)}.{kind}": artwork(kind) for kind, payload in alone.items()}
+        for kind, payload in alone.items():
+            assert [file["path"] for file in listing(scene, payload)["files"]] == [f"{folder(payload)}.{kind}"]
 
 
 BAD = {

@@ -6,11 +6,11 @@ import re
 
 import pytest
 from origin import HTML, PNG, Origin, chunked, endless, head, ok, raw, reset, status, then_silence
+from scene import watched
+
 from syncd.demo import payloads
 from syncd.demo.artwork import archive, artwork
 from syncd.demo.stage import Fault
-
-from truth import watched
 
 PATH = "Spring sale/medium-rectangle/a.png"
 
@@ -20,15 +20,21 @@ def banner(url, cdn=None, visual=1, **fields):
     return payloads.new_banner(url, visual=visual, file=file, **fields)
 
 
+async def all_failed(scene):
+    """The failures in the order of their announcement, once nothing waits any more and nothing is published."""
+    await scene.settle()
+    failures = {failure["id"]: failure for failure in await scene.failures()}
+    assets = [asset for delivery in await scene.deliveries() for asset in delivery["assets"]]
+    assert {delivery["outcome"] for delivery in await scene.deliveries()} == {"processed"}
+    assert {asset["state"] for asset in assets} == {"failed"}
+    assert scene.files() == {}
+    assert all(asset["reason"] == failures[asset["id"]]["reason"] for asset in assets)
+    return [failures[asset["id"]] for asset in assets]
+
+
 async def failed(scene):
     """The one failure there is, once nothing waits any more."""
-    await scene.settle()
-    (failure,) = await scene.failures()
-    (delivery,) = await scene.deliveries()
-    assert delivery["outcome"] == "processed"
-    assert [asset["state"] for asset in delivery["assets"]] == ["failed"]
-    assert delivery["assets"][0]["reason"] == failure["reason"]
-    assert scene.files() == {}
+    (failure,) = await all_failed(scene)
     return failure
 
 
@@ -69,25 +75,19 @@ async def test_a_passing_fault_is_tried_again_and_never_seen_by_a_reader(tmp_pat
             assert origin.asked[f"/{number}.png"] >= len(answers) + 1
 
 
-@pytest.mark.parametrize("code", [403, 404, 410])
-async def test_what_is_not_there_is_failed_after_one_go(tmp_path, code):
+async def test_what_is_not_there_is_failed_after_one_go_and_other_refusals_at_once(tmp_path):
+    asked = {403: 3, 404: 3, 410: 3, 400: 1, 401: 1, 405: 1, 451: 1}
     async with Origin().running() as origin, watched(tmp_path) as scene:
-        await scene.send(banner(origin.url("/a.png", status(code)) + "?X-Amz-Signature=s3cret"))
-        failure = await failed(scene)
-        assert str(code) in failure["reason"]
-        assert failure["attempts"] == origin.asked["/a.png"] == 3
-        assert failure["next_attempt_at"] is None
-        assert failure["path"] == PATH
-        assert failure["url"] == origin.base + "/a.png"
-        assert failure["id"] == banner("x")["id"]
-
-
-@pytest.mark.parametrize("code", [400, 401, 405, 451])
-async def test_other_refusals_fail_at_once(tmp_path, code):
-    async with Origin().running() as origin, watched(tmp_path) as scene:
-        await scene.send(banner(origin.url("/a.png", status(code))))
-        assert str(code) in (await failed(scene))["reason"]
-        assert origin.asked["/a.png"] == 1
+        for code in asked:
+            url = origin.url(f"/{code}.png", status(code)) + "?X-Amz-Signature=s3cret"
+            await scene.send(banner(url, visual=code, id=f"visual-{code}"))
+        for code, failure in zip(asked, await all_failed(scene), strict=True):
+            assert f"HTTP {code}" in failure["reason"]
+            assert failure["attempts"] == origin.asked[f"/{code}.png"] == asked[code]
+            assert failure["next_attempt_at"] is None
+            assert failure["path"].startswith(PATH.removesuffix(".png"))
+            assert failure["url"] == f"{origin.base}/{code}.png"
+            assert failure["id"] == f"visual-{code}"
 
 
 async def test_what_does_not_come_is_given_up_in_the_end_and_visible(tmp_path):
@@ -120,7 +120,9 @@ async def test_retry_after_is_obeyed_within_a_go(tmp_path):
     limits = 'first = "1ms"\nlongest = "2s"\nattempts = 2\npause = "1h"'
     async with Origin().running() as origin, watched(tmp_path) as scene:
         scene.truth.serves(PNG)
-        scene.daemon.write_config(re.sub(r"(?s)\[retry\].*?(?=\[)", f"[retry]\n{limits}\n", scene.daemon.config.read_text()))
+        scene.daemon.write_config(
+            re.sub(r"(?s)\[retry\].*?(?=\[)", f"[retry]\n{limits}\n", scene.daemon.config.read_text())
+        )
         await scene.daemon.until(lambda: generation(scene, 2), "the new limits")
         times = []
 
@@ -190,11 +192,11 @@ async def test_the_cdn_is_not_asked_while_the_origin_gives(tmp_path):
         assert scene.stage.requests["/cdn.png"] == 0
 
 
-@pytest.mark.parametrize("answer", [endless, ok(PNG + bytes(300_000)), chunked(PNG, bytes(300_000))])
-async def test_a_file_beyond_max_size_is_failed_and_leaves_no_trace(tmp_path, answer):
+async def test_a_file_beyond_max_size_is_failed_and_leaves_no_trace(tmp_path):
     async with Origin().running() as origin, watched(tmp_path, download='max_size = "256KiB"') as scene:
-        await scene.send(banner(origin.url("/a.png", answer)))
-        assert "max_size" in (await failed(scene))["reason"]
+        for number, answer in enumerate([endless, ok(PNG + bytes(300_000)), chunked(PNG, bytes(300_000))]):
+            await scene.send(banner(origin.url(f"/{number}.png", answer), visual=number))
+        assert all("max_size" in failure["reason"] for failure in await all_failed(scene))
 
 
 REFUSED = [
@@ -230,7 +232,7 @@ async def test_no_private_address_is_dialled_unless_that_is_allowed(tmp_path):
         scene.daemon.write_config(text)
         await scene.daemon.until(lambda: generation(scene, 2), "the stricter config")
         port = canary.base.rpartition(":")[2]
-        hosts = ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "127.1", "0x7f000001", "0.0.0.0"]
+        hosts = ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "127.1", "0x7f000001", "0"]
         hosts += ["169.254.169.254", "[64:ff9b::7f00:1]", "10.0.0.1"]
         for number, host in enumerate(hosts):
             await scene.send(banner(f"http://{host}:{port}/a.png", visual=number))

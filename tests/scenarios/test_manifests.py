@@ -5,10 +5,10 @@ import hashlib
 import json
 import re
 
+from scene import watched
+
 from syncd.demo import payloads
 from syncd.demo.artwork import archive, artwork
-
-from truth import watched
 
 FOLDER = "Spring sale/medium-rectangle"
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
@@ -24,9 +24,7 @@ def banner(scene, number, version=1, **fields):
 
 async def checked(path):
     """Have `sha256sum` check a list in its own folder; returns its exit code."""
-    process = await asyncio.create_subprocess_exec(
-        "sha256sum", "--strict", "--quiet", "-c", path.name, cwd=path.parent
-    )
+    process = await asyncio.create_subprocess_exec("sha256sum", "--strict", "--quiet", "-c", path.name, cwd=path.parent)
     return await process.wait()
 
 
@@ -109,7 +107,10 @@ async def test_a_renamed_template_is_called_by_its_new_name_in_all_its_folders(t
         await scene.settle()
 
         def named():
-            return {scene.manifest(f"Spring sale/{name}")["template"]["name"] for name in ("leaderboard", "medium-rectangle")}
+            return {
+                scene.manifest(f"Spring sale/{name}")["template"]["name"]
+                for name in ("leaderboard", "medium-rectangle")
+            }
 
         await scene.daemon.until(lambda: named() == {"Summer sale"}, "the new name")
 
@@ -170,7 +171,7 @@ async def test_an_index_that_was_lost_or_is_behind_is_written_at_the_next_start(
 
 async def test_modes_are_those_of_the_config(tmp_path):
     async with watched(tmp_path) as scene:
-        scene.truth._modes = 0o640, 0o750
+        scene.truth.modes = 0o640, 0o750
         scene.daemon.write_config(mirror='file_mode = "0640"\ndir_mode = "0750"')
 
         async def in_force():

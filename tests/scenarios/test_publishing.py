@@ -1,12 +1,12 @@
 """What each event puts where: the tree as a reader finds it."""
 
 import json
+from itertools import permutations
 
-import pytest
+from scene import watched
+
 from syncd.demo import payloads
 from syncd.demo.artwork import TYPES, archive, artwork
-
-from truth import watched
 
 FOLDER = "Spring sale/medium-rectangle"
 
@@ -67,15 +67,15 @@ async def test_a_batch_publishes_what_it_has_and_notes_what_failed(tmp_path):
             assert "headline does not fit its box" in delivery["reason"]
 
 
-@pytest.mark.parametrize("order", [1, -1])
-async def test_a_banner_announced_by_subscription_and_callback_is_one_file(tmp_path, order):
+async def test_a_banner_announced_by_subscription_and_callback_is_one_file(tmp_path):
     async with watched(tmp_path) as scene:
-        banner = payloads.new_banner(scene.put("/a.png", artwork("png")))
-        bare = {name: value for name, value in banner.items() if name not in ("version", "sharing_id")}
-        both = [banner, payloads.callback([bare]), payloads.batch([bare])]
-        await scene.send(*both[::order])
+        for visual, order in enumerate(permutations(range(3))):
+            banner = payloads.new_banner(scene.put(f"/{visual}.png", artwork("png", visual)), visual=visual)
+            bare = {name: value for name, value in banner.items() if name not in ("version", "sharing_id")}
+            said = [banner, payloads.callback([bare]), payloads.batch([bare])]
+            await scene.send(*(said[turn] for turn in order))
         await scene.settle()
-        assert scene.files() == {f"{FOLDER}/a.png": artwork("png")}
+        assert scene.files() == {f"{FOLDER}/{visual}.png": artwork("png", visual) for visual in range(6)}
         assert {entry["outcome"] for entry in await scene.deliveries()} == {"processed"}
 
 

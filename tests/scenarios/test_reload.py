@@ -20,7 +20,8 @@ from running import SECRET, free_port, running
 from syncd.demo import artwork, payloads
 from syncd.demo.stage import Fault, Stage
 
-WITHIN = 1.0
+WITHIN = 2.0
+"""Seconds. One is promised; a busy test machine is forgiven another."""
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ async def metric(daemon, name):
 
 @contextlib.asynccontextmanager
 async def one_generation_later(daemon):
-    """What the block does must lead to another generation, within a second of its end."""
+    """What the block does must lead to another generation soon after its end."""
     before = (await config_state(daemon))["generation"]
     yield
     began = time.monotonic()
@@ -97,6 +98,16 @@ async def test_the_first_config_counts_as_a_reload_that_worked(daemon):
     assert await metric(daemon, "syncd_config_last_reload_successful") == 1
     assert abs(await metric(daemon, "syncd_config_last_reload_success_timestamp_seconds") - time.time()) < 60
     assert (await config_state(daemon))["generation"] == 1
+
+
+async def test_a_saved_config_is_usually_in_force_well_within_a_second(daemon):
+    took, text = [], edited(daemon)
+    for number in range(5):
+        async with one_generation_later(daemon):
+            daemon.write_config(text.replace("[server]", f'[server]\nmax_body = "{number + 1}KiB"'))
+            began = time.monotonic()
+        took.append(time.monotonic() - began)
+    assert sorted(took)[2] < 1
 
 
 async def test_a_file_written_in_place_is_noticed(daemon):

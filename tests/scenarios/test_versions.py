@@ -1,11 +1,14 @@
 """Newer wins: whatever the order, the newest version is what a reader finds, and no other visual's file is touched."""
 
-import pytest
+from collections import Counter
+from itertools import permutations
+from random import Random
+
+from scene import watched
+
 from syncd.demo import payloads
 from syncd.demo.artwork import artwork
 from syncd.demo.stage import Fault
-
-from truth import watched
 
 FOLDER = "Spring sale/medium-rectangle"
 
@@ -18,17 +21,22 @@ def version(scene, number, kind="png", visual=1, **fields):
     )
 
 
-@pytest.mark.parametrize("order", [(1, 2, 3), (3, 2, 1), (2, 3, 1, 3, 2), (1, 3, 3, 2)])
-async def test_the_newest_version_stays_whatever_the_order(tmp_path, order):
+ORDERS = [*permutations((1, 2, 3)), (2, 3, 1, 3, 2), (1, 3, 3, 2), (3, 1, 3, 1, 2)]
+
+
+async def test_the_newest_version_stays_whatever_the_order(tmp_path):
     async with watched(tmp_path) as scene:
-        for turn, number in enumerate(order):
-            await scene.send(version(scene, number, view_url=f"https://app.example.test/{turn}"))
+        for turn in range(max(map(len, ORDERS))):
+            for visual, order in enumerate(ORDERS):
+                if turn < len(order):
+                    link = f"https://app.example.test/{turn}"
+                    await scene.send(version(scene, order[turn], visual=visual, view_url=link))
         await scene.settle()
-        assert scene.files() == {f"{FOLDER}/a.png": artwork("png", 3)}
+        assert list(scene.files().values()) == [artwork("png", 3)] * len(ORDERS)
         assert {entry["outcome"] for entry in await scene.deliveries()} == {"processed"}
         status = await scene.daemon.api("/api/status")
         assert status["assets"] == {
-            "pending": 0, "published": 1, "superseded": len(set(order)) - 1, "failed": 0,
+            "pending": 0, "published": len(ORDERS), "superseded": 2 * len(ORDERS), "failed": 0,
         }  # fmt: skip
 
 
@@ -212,3 +220,19 @@ async def test_an_older_version_passed_over_is_fetched_when_the_newer_one_fails(
         await scene.send(payloads.batch([newer, version(scene, 1)]))
         await scene.settle()
         assert scene.files() == {f"{FOLDER}/a.png": artwork("png", 1)}
+
+
+async def test_a_reader_never_meets_anything_broken_while_versions_come_in_every_order_and_type(tmp_path):
+    async with watched(tmp_path, mirror="keep_versions = 2") as scene:
+        chosen = Random(7)  # noqa: S311 - the same disorder every time, no secret
+        kinds = {number: chosen.choice(("png", "jpeg", "pdf")) for number in range(1, 13)}
+        announced = [(visual, number) for visual in range(3) for number in kinds]
+        chosen.shuffle(announced)
+        for turn, (visual, number) in enumerate(announced):
+            await scene.send(version(scene, number, kinds[number], visual=visual))
+            if turn % 3 == 0:  # let it be published before the next one replaces it
+                await scene.daemon.idle()
+        await scene.settle()
+        shown = Counter(entry["version"] for entry in scene.entries().values() if not entry.get("superseded"))
+        kept = Counter(entry["version"] for entry in scene.entries().values() if entry.get("superseded"))
+        assert (shown, kept) == (Counter({12: 3}), Counter({11: 3}))

@@ -250,6 +250,17 @@ async def test_more_folders_than_a_process_may_open_fit_into_one_publication(tre
     assert open_files() == before
 
 
+async def test_what_is_kept_in_another_folder_does_not_lead_a_file_astray(tree, root):
+    await tree.publish([move(tree, f"old/{n}/a.png", b"old") for n in range(150)])
+    moves = [
+        Move(move(tree, "", b"new").temp, f"new/{n}/a.png", keep_as=f"old/{n}/a.v1.png", former=f"old/{n}/a.png")
+        for n in range(150)
+    ]
+    assert await tree.publish(moves) == [None] * 150
+    assert {len(list((root / f"new/{n}").iterdir())) for n in range(150)} == {1}
+    assert {len(list((root / f"old/{n}").iterdir())) for n in range(150)} == {2}
+
+
 # What is in the way
 
 

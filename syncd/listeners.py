@@ -1,7 +1,7 @@
-"""The two doors, public and admin: how each comes to its socket, and how another takes its place.
+"""The two listeners, public and admin: how each comes to its socket, and how another takes its place.
 
-A door that moves is open at its new address before the old one closes, and what waited at the
-old one is answered. What is said at a door is decided by whoever serves it.
+One that moves is open at its new address before the old one closes, and what waited at the
+old one is answered. What is answered is decided by whoever serves it.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from syncd.intake.listen import bind, release
 from syncd.intake.server import Listener, tls_context
 
 Name = Literal["server", "admin"]
-"""A door is called as its table in the config."""
+"""A listener is called as its table in the config."""
 
 Serve = Callable[[socket.socket], Listener]
 
 
-class Doors:
+class Listeners:
     """The listeners in force. `prepare` each config, `open` once, `close` at the end, the public one first.
 
-    `serve` makes each door's listener from a socket. A `passed` socket, from systemd, is the
+    `serve` makes each listener from a socket. A `passed` socket, from systemd, is the
     public one's whatever the config says.
     """
 
@@ -65,7 +65,7 @@ class Doors:
             listener.open()
 
     async def close(self, name: Name, grace: float) -> None:
-        """Answer what is at a door, within `grace` seconds, and close it. Cancellation cuts off the rest."""
+        """Answer what is there, within `grace` seconds, and close it. Cancellation cuts off the rest."""
         await self._listeners[name].drain(grace)
 
     def close_replaced(self) -> None:

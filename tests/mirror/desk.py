@@ -1,0 +1,71 @@
+"""A download as a pipeline would have it done: terms, limits, and a folder for temp files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import aiohttp
+
+from syncd.config.tree import Config, Download, Retry
+from syncd.mirror.fetch import fetch
+from syncd.mirror.limits import Bandwidth, Slots
+from syncd.mirror.outages import Outages
+from syncd.model import Asset
+
+DOWNLOAD = {
+    "allowed_hosts": ["127.0.0.1"],
+    "allow_http": True,
+    "allow_private": True,
+    "max_size": "60MiB",
+    "connect_timeout": "5s",
+    "stall_timeout": "5s",
+}
+RETRY = {"attempts": 3, "first": "1ms", "longest": "5ms"}
+
+
+def settings(download: dict | None = None, retry: dict | None = None) -> Config:
+    return Config.model_construct(
+        download=Download(**DOWNLOAD | (download or {})), retry=Retry(**RETRY | (retry or {}))
+    )
+
+
+@dataclass
+class Desk:
+    """What a pipeline would hold: the terms in force, the limits, and a folder for temp files."""
+
+    client: aiohttp.ClientSession
+    folder: Path
+    config: Config = field(default_factory=settings)
+    borrowed: int = 0
+    slots: Slots = field(default_factory=lambda: Slots(lambda: (8, 8)))
+    numbers: Iterator[int] = field(default_factory=count)
+    outages: Outages = field(default_factory=Outages)
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    @contextmanager
+    def borrow(self) -> Iterator[Desk]:
+        self.borrowed += 1
+        try:
+            yield self
+        finally:
+            self.borrowed -= 1
+
+    async def fetch(self, url: str, fallback: str = "", *, type: str = "png", kind: str = "file", id: str = "1"):  # noqa: A002 - the asset's word
+        asset = Asset(source="abyssale", kind=kind, id=id, url=url, fallback_url=fallback, type=type)
+        return await fetch(
+            asset,
+            temp=lambda: self.folder / f"{next(self.numbers)}.part",
+            borrow=self.borrow,
+            slots=self.slots,
+            bandwidth=Bandwidth(lambda: self.config.download.bandwidth),
+            outages=self.outages,
+            sleep=self.sleep,
+        )
+
+    def leftovers(self) -> list[Path]:
+        return list(self.folder.iterdir())

@@ -1,0 +1,47 @@
+"""Networks that fail: what they cost, and that everything comes in the end."""
+
+import json
+
+from origin import Origin, ok, status
+from running import running
+
+from syncd.demo import payloads
+
+MANY = 200
+
+
+async def test_a_dead_host_costs_a_handful_of_requests_and_holds_up_nobody(tmp_path, monkeypatch):
+    monkeypatch.setenv("SYNCD_RETRY__GIVE_UP_AFTER", "60s")
+    async with Origin().running() as dead, Origin().running() as well, running(tmp_path) as daemon:
+        urls = [dead.url(f"/{n}.png", status(503)) for n in range(MANY)]
+        await daemon.send(payloads.batch([payloads.new_banner(url, visual=n) for n, url in enumerate(urls)]))
+
+        async def all_wait():
+            found = (await daemon.api("/api/assets?state=pending"))["assets"]
+            return len(found) == MANY and all("is down (HTTP 503)" in one["reason"] for one in found)
+
+        await daemon.until(all_wait, "every asset waits for its host")
+        await daemon.send(payloads.new_banner(well.url("/a.png", ok()), visual=MANY))
+        await daemon.until(lambda: len(daemon.files()) == 1, "another host's file")
+        assert sum(dead.asked.values()) < 40
+        for n in range(MANY):
+            dead.url(f"/{n}.png", ok())
+        index = await daemon.idle()
+        assert index["totals"]["assets"] == MANY + 1
+        assert sum(dead.asked.values()) < MANY + 40
+        lines = [json.loads(line) for line in daemon.log.read_text().splitlines()]
+        told = [line for line in lines if line.get("host") == dead.base.removeprefix("http://")]
+        assert [line["level"] for line in told] == ["warning", "info"]
+
+
+async def test_a_host_that_stays_dead_ends_in_the_list_of_failures(tmp_path):
+    async with Origin().running() as dead, running(tmp_path) as daemon:
+        urls = [dead.url(f"/{n}.png", status(503)) for n in range(20)]
+        await daemon.send(payloads.batch([payloads.new_banner(url, visual=n) for n, url in enumerate(urls)]))
+
+        async def all_failed():
+            return (await daemon.api("/api/status"))["assets"]["failed"] == 20
+
+        await daemon.until(all_failed, "all are given up")
+        failures = (await daemon.api("/api/status"))["failures"]
+        assert all("retry.give_up_after" in one["reason"] and one["next_attempt_at"] is None for one in failures)
