@@ -42,6 +42,7 @@ from syncd.pipeline.manifests import keep_manifests
 from syncd.pipeline.publishing import Publisher
 from syncd.pipeline.reading import read_deliveries
 from syncd.pipeline.room import Room, open_tree
+from syncd.sources.abyssale_api import AbyssaleApi
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,8 @@ class Daemon:
             journal = await stack.enter_async_context(open_journal(config.journal.path))
             tree = await stack.enter_async_context(open_tree(journal, config))
             self._reader = stack.enter_context(contextlib.closing(SqliteReader(config.journal.path)))
+            self._api = AbyssaleApi()
+            stack.push_async_callback(self._api.close)
             self._live = Live(self.path, self._prepare, self._reloaded, self._environ)
             self._works = Works(journal, tree, self._live, self._metrics, time.time)
             self._room = Room(self._works, tree)
@@ -146,7 +149,7 @@ class Daemon:
         publisher = Publisher(works)
         bandwidth, outages = Bandwidth(lambda: self._live.config.download.bandwidth), Outages()
         self._lines = [
-            Line(lane, works, self._room, publisher, slots_of(works, lane), bandwidth, outages)
+            Line(lane, works, self._room, publisher, slots_of(works, lane), bandwidth, outages, self._api)
             for lane in ("visuals", "exports")
         ]
         async with asyncio.TaskGroup() as services:

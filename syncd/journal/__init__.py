@@ -216,31 +216,6 @@ class Journal(Protocol):
         """Keep such a fact."""
 
 
-class Reader(Protocol):
-    """What commands and the admin listener ask; works beside a running daemon, and without one."""
-
-    def counts(self) -> dict[str, int]:
-        """Assets by state."""
-
-    def queue(self, now: float) -> tuple[int, float]:
-        """How many jobs and unread deliveries wait, and for how many seconds the oldest has."""
-
-    def deliveries(self, *, limit: int, source: str, outcome: str) -> list[dict[str, Any]]:
-        """The inbox, newest first."""
-
-    def delivery(self, prefix: str) -> dict[str, Any] | None:
-        """One delivery with headers and payload, by its id or a unique prefix of it."""
-
-    def failures(self, limit: int) -> list[dict[str, Any]]:
-        """Assets that wait after a failed go and those given up, newest first."""
-
-    def assets(self, state: str) -> Iterator[dict[str, Any]]:
-        """Every asset with the fields of failures and of the manifest."""
-
-    def folder_lines(self) -> list[FolderLine]:
-        """Every folder with a manifest, in order of path."""
-
-
 def lock_path(path: Path) -> Path:
     """The file that says who owns the journal at `path`."""
     return path.with_name(path.name + ".lock")

@@ -54,13 +54,14 @@ class SqliteReader:
 
     def queue(self, now: float) -> tuple[int, float]:
         """Count the jobs and unread deliveries that wait, and the seconds since the oldest was received."""
-        ((jobs,),) = self._all("SELECT count(*) FROM assets WHERE state = 'pending'")
-        ((unread,),) = self._all("SELECT count(*) FROM deliveries WHERE read = 0")
-        # The first of its table is the oldest: both number their rows in the order of receipt.
-        oldest = [
-            *self._all("SELECT received_at FROM assets WHERE state = 'pending' ORDER BY asset LIMIT 1"),
-            *self._all("SELECT received_at FROM deliveries WHERE read = 0 ORDER BY seq LIMIT 1"),
-        ]
+        with self.snapshot():
+            ((jobs,),) = self._all("SELECT count(*) FROM assets WHERE state = 'pending'")
+            ((unread,),) = self._all("SELECT count(*) FROM deliveries WHERE read = 0")
+            # The first of its table is the oldest: both number their rows in the order of receipt.
+            oldest = [
+                *self._all("SELECT received_at FROM assets WHERE state = 'pending' ORDER BY asset LIMIT 1"),
+                *self._all("SELECT received_at FROM deliveries WHERE read = 0 ORDER BY seq LIMIT 1"),
+            ]
         since = min((received_at for (received_at,) in oldest), default=now)
         return jobs + unread, max(0.0, now - since)
 
@@ -76,8 +77,9 @@ class SqliteReader:
         wanted = {"source": source, "outcome": outcome}
         conditions = [f"{column} = :{column}" for column, value in wanted.items() if value is not None]
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-        rows = self._all(f"{_ENTRY}{where} ORDER BY seq DESC LIMIT :limit", {**wanted, "limit": limit})
-        return [self._entry(row) for row in rows]
+        with self.snapshot():
+            rows = self._all(f"{_ENTRY}{where} ORDER BY seq DESC LIMIT :limit", {**wanted, "limit": limit})
+            return [self._entry(row) for row in rows]
 
     def delivery(self, prefix: str) -> dict[str, Any] | None:
         """Show one delivery with headers and payload, by its id or a unique prefix of it.
@@ -86,16 +88,17 @@ class SqliteReader:
         """
         if not _ID.fullmatch(prefix):
             return None
-        matches = self._all(
-            f"{_ENTRY} WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
-            (prefix, prefix + _AFTER_EVERY_ID, _NAMED + 1),
-        )
-        if not matches:
-            return None
-        if len(matches) > 1 and matches[0]["id"] != prefix:  # the id itself would come first
-            raise Ambiguous(prefix, [row["id"] for row in matches[:_NAMED]], more=len(matches) > _NAMED)
-        entry = self._entry(matches[0])
-        ((headers, body),) = self._all("SELECT headers, body FROM deliveries WHERE seq = ?", (matches[0]["seq"],))
+        with self.snapshot():
+            matches = self._all(
+                f"{_ENTRY} WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
+                (prefix, prefix + _AFTER_EVERY_ID, _NAMED + 1),
+            )
+            if not matches:
+                return None
+            if len(matches) > 1 and matches[0]["id"] != prefix:  # the id itself would come first
+                raise Ambiguous(prefix, [row["id"] for row in matches[:_NAMED]], more=len(matches) > _NAMED)
+            entry = self._entry(matches[0])
+            ((headers, body),) = self._all("SELECT headers, body FROM deliveries WHERE seq = ?", (matches[0]["seq"],))
         return {**entry, "headers": _joined(json.loads(headers)), "payload": body.decode(errors="replace")}
 
     def failures(self, limit: int = FAILURES) -> list[dict[str, Any]]:
@@ -122,6 +125,9 @@ class SqliteReader:
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Read everything inside as of one moment. Keep it short: the journal's log can't shrink meanwhile."""
+        if self._db.in_transaction:  # part of a larger picture
+            yield
+            return
         with _readable():
             self._db.execute("BEGIN")
         try:

@@ -51,8 +51,8 @@ async def save(
     """Read the body into `part` and verify the whole: complete, at most `max_size`, what was announced.
 
     Raises Setback where the body is at fault, aiohttp's errors where the connection is, and
-    StoreUnavailable where the disk is. Only a connection's fault leaves something in the part,
-    and only what the next attempt can continue.
+    StoreUnavailable where the disk is. What the next attempt can continue stays in the part then,
+    for its owner to discard; anything else is gone.
     """
     part.accept(response)
     arrival = _Arrival(response, part.received, max_size, bandwidth)
@@ -60,8 +60,8 @@ async def save(
         _check_size(part.length or 0, max_size)
         await _take(arrival, part, declared, kind)
         part.verify()
-    except BaseException as error:
-        if error is not arrival.fault or not part.can_go_on:
+    except BaseException:
+        if not part.can_go_on:
             part.discard()
         raise
     return Body(part.received, part.sha256, part.type)

@@ -46,6 +46,9 @@ class Terms(Protocol):
 Borrow = Callable[[], AbstractContextManager[Terms]]
 """Lends the terms in force for the length of a block; what is lent stays open until its end."""
 
+LookUp = Callable[[Asset], Awaitable[Asset | Retry | Failed]]
+"""Asks the platform where an asset's files lie by now: the asset with the URLs it has, or why not."""
+
 
 async def fetch(
     asset: Asset,
@@ -55,19 +58,22 @@ async def fetch(
     slots: Slots,
     bandwidth: Bandwidth,
     outages: Outages,
+    look_up: LookUp,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Fetched | Retry | Failed:
     """Download an asset in one go: at most `retry.attempts` attempts with waits between them.
 
     Each attempt works under the terms of its time and writes to a fresh path from `temp`, or
     continues what an earlier one had to leave off; a slot is held only while a URL is being
-    asked. Failed means that no URL of the asset will ever give it, Retry that a later go may
-    do; `after` is then the server's wish. Where all servers that might have it are down, the
-    go ends at once as a parked Retry.
+    asked. A file that is missing to the end of the go is looked up, and asked for where it is by
+    then. Failed means that no URL of the asset will ever give it, Retry that a later go may do;
+    `after` is then the server's wish. Where all servers that might have it are down, the go ends
+    at once as a parked Retry.
+
     Raises StoreUnavailable where the temp file can't be written, which is nobody's attempt,
     and what `temp` and `sleep`, the wait between attempts, raise.
     """
-    go = _Go(asset, temp, borrow, slots, bandwidth, outages)
+    go = _Go(asset, temp, borrow, slots, bandwidth, outages, look_up)
     attempts = AsyncRetrying(
         retry=retry_if_exception_type(Setback), stop=go.is_over, wait=go.pause, sleep=sleep, reraise=True
     )
@@ -95,6 +101,7 @@ class _Go:
         slots: Slots,
         bandwidth: Bandwidth,
         outages: Outages,
+        look_up: LookUp,
     ) -> None:
         self._asset = asset
         self._temp = temp
@@ -102,6 +109,7 @@ class _Go:
         self._slots = slots
         self._bandwidth = bandwidth
         self._outages = outages
+        self._look_up = look_up
         self._asked = False
         self._refused: dict[str, Setback] = {}
         self._parts: dict[str, Part] = {}
@@ -119,7 +127,8 @@ class _Go:
         self.number += 1
         self._asked = False
         setbacks: list[Setback] = []
-        for url in _in_order(self._asset, prefer):
+        urls = _in_order(self._asset, prefer)
+        for url in urls:
             try:
                 return await self._ask(url)
             except Setback as setback:
@@ -128,9 +137,27 @@ class _Go:
                 if setback.lasting is Lasting.PASSING and not self._is_last(setback):
                     break
         joint = _all_of(setbacks)
+        if joint.lasting is Lasting.MISSING and self._is_last(joint):
+            return await self._ask_anew(urls, prefer, setbacks)
         if joint.parked and not self._asked:
             self.number -= 1
         raise joint
+
+    async def _ask_anew(self, known: Sequence[str], prefer: str, setbacks: list[Setback]) -> Fetched:
+        """Ask once where a missing file lies by now, and for it there; raises what became of all."""
+        match await self._look_up(self._asset):
+            case Asset() as fresh:
+                for url in _in_order(fresh, prefer):
+                    if url not in known:
+                        try:
+                            return await self._ask(url)
+                        except Setback as setback:
+                            setbacks.append(setback)
+            case Failed(reason=reason):
+                setbacks.append(Setback(reason, Lasting.MISSING))
+            case Retry(reason=reason, after=after):
+                setbacks.append(Setback(reason, after=after))
+        raise _all_of(setbacks)
 
     def clear_away(self) -> None:
         """Remove what was begun and is of no use any more."""

@@ -31,7 +31,14 @@ def status(
     something keeps accepted deliveries from being published: what. `reasons` say why nothing
     can be accepted. `deliveries` counts since the start.
     """
-    depth, oldest_seconds = reader.queue(now)
+    with reader.snapshot():
+        depth, oldest_seconds = reader.queue(now)
+        counted = {
+            "assets": reader.counts(),
+            "queue": {"depth": depth, "oldest_seconds": round(oldest_seconds, 3)},
+            "last_delivery_at": reader.last_delivery_at(),
+            "failures": reader.failures(),
+        }
     return {
         "version": live["version"],
         "started_at": rfc3339(live["started_at"]),
@@ -39,9 +46,6 @@ def status(
         "reasons": [*reasons, *live.get("waiting", ())],
         "config": {**live["config"], "loaded_at": rfc3339(live["config"]["loaded_at"])},
         "deliveries": dict(deliveries),
-        "assets": reader.counts(),
-        "queue": {"depth": depth, "oldest_seconds": round(oldest_seconds, 3)},
         "disk": dict(live["disk"]),
-        "last_delivery_at": reader.last_delivery_at(),
-        "failures": reader.failures(),
+        **counted,
     }

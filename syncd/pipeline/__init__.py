@@ -8,13 +8,14 @@ is room to do any of it. They share a `Works`; everything durable is the journal
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from syncd.config import Config
 from syncd.journal import Finished, Journal, Rules
 from syncd.live import Live
 from syncd.mirror.names import Names
+from syncd.model import Lane
 from syncd.observe.metrics import Metrics
 from syncd.store import Store
 
@@ -23,8 +24,9 @@ from syncd.store import Store
 class Works:
     """What every step works with.
 
-    `changed` is set when something was published or withdrawn, `queued` when a job may be due.
-    From `stopping` on nothing is claimed, from `finished` on nothing is published any more.
+    `changed` is set when something was published or withdrawn; `queued`, for each lane, when a
+    job may be due. Who moves files in the tree holds `moving`. From `stopping` on nothing is
+    claimed, from `finished` on nothing is published any more.
     """
 
     journal: Journal
@@ -35,7 +37,15 @@ class Works:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     finished: asyncio.Event = field(default_factory=asyncio.Event)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
-    queued: asyncio.Event = field(default_factory=asyncio.Event)
+    queued: Mapping[Lane, asyncio.Event] = field(
+        default_factory=lambda: {"visuals": asyncio.Event(), "exports": asyncio.Event()}
+    )
+    moving: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def wake_lanes(self) -> None:
+        """Have the lanes look for jobs that are due."""
+        for queued in self.queued.values():
+            queued.set()
 
 
 async def first_of(seconds: float | None, *events: asyncio.Event) -> None:

@@ -20,16 +20,18 @@ from syncd.journal import Again, GaveUp
 from syncd.mirror.fetch import fetch
 from syncd.mirror.limits import Bandwidth, Slots
 from syncd.mirror.outages import Outages
-from syncd.model import Failed, Fetched, Job, Lane, Retry
+from syncd.model import Asset, Failed, Fetched, Job, Lane, Retry
 from syncd.pipeline import Works, count_finished, first_of, rules_of
 from syncd.pipeline.exports import publish_export
 from syncd.pipeline.publishing import Publisher
 from syncd.pipeline.room import Room
+from syncd.sources.abyssale_api import AbyssaleApi
 
 log = logging.getLogger(__name__)
 
 IN_HAND = {"visuals": 1000, "exports": 8}
 """Jobs a lane has claimed at most: those that download, and those that wait a moment between attempts."""
+_REFILL = 0.75  # of a full hand; a claim for each job that ends would cost more than the job
 EXPORTS_AT_ONCE = 4
 LONGEST_PAUSE = 3600.0
 _AFTER_TROUBLE = 1.0
@@ -46,6 +48,14 @@ class Line:
     slots: Slots
     bandwidth: Bandwidth
     outages: Outages
+    api: AbyssaleApi
+
+    async def look_up(self, asset: Asset) -> Asset | Retry | Failed:
+        """Ask the platform for the URLs an asset has now; as before where there is no key, or nothing to ask."""
+        source = self.works.live.config.sources.abyssale
+        if source is None or source.api_key is None or asset.kind == "export":
+            return asset
+        return await self.api.look_up(source.api_key.text, asset)
 
     def temp(self) -> Path:
         """A path for a download that begins now. Raises StoreUnavailable, and _Stopped where it is too late."""
@@ -81,19 +91,21 @@ async def run_lane(line: Line) -> None:
     Cancellation abandons what is in hand; the journal still has it.
     """
     works, held, freed = line.works, set[int](), asyncio.Event()
+    queued, most = works.queued[line.name], IN_HAND[line.name]
 
     def let_go(row: int, _: object) -> None:
         held.discard(row)
-        freed.set()
+        if len(held) <= most * _REFILL:
+            freed.set()
 
     async with asyncio.TaskGroup() as jobs:
         while True:
             await first_of(None, line.room.usable, works.stopping)
             if works.stopping.is_set():
                 return
-            works.queued.clear()
+            queued.clear()
             freed.clear()
-            free = IN_HAND[line.name] - len(held)
+            free = most - len(held)
             try:
                 claimed = await works.journal.claim(line.name, free, works.clock(), frozenset(held)) if free else []
                 due = await works.journal.next_due(line.name, works.clock())
@@ -108,7 +120,7 @@ async def run_lane(line: Line) -> None:
             if free and len(claimed) == free:
                 continue
             wait = None if due is None else max(due - works.clock(), 0.0)
-            await first_of(wait, works.stopping, freed if len(held) == IN_HAND[line.name] else works.queued)
+            await first_of(wait, works.stopping, freed if len(held) == most else queued)
 
 
 async def _work(line: Line, job: Job) -> None:
@@ -122,6 +134,7 @@ async def _work(line: Line, job: Job) -> None:
             slots=line.slots,
             bandwidth=line.bandwidth,
             outages=line.outages,
+            look_up=line.look_up,
             sleep=line.pause,
         )
         if isinstance(result, Fetched):
@@ -134,8 +147,10 @@ async def _work(line: Line, job: Job) -> None:
     except _Stopped:
         return
     except StoreUnavailable as trouble:
-        line.room.doubt(str(trouble))
-        works.queued.set()  # it is due again as soon as there is room
+        if await line.room.is_well():
+            why = Retry(str(trouble), attempts=1)
+            await _settle(works, job, ending(job, why, works.live.config.retry, works.clock()))
+        works.wake_lanes()  # else it is due again as soon as there is room
 
 
 async def _publish(line: Line, job: Job, fetched: Fetched) -> Failed | None:
@@ -185,4 +200,4 @@ async def _settle(works: Works, job: Job, end: Again | GaveUp) -> None:
         case GaveUp():
             works.metrics.asset(job.asset.source, "failed")
             log.error("asset failed", extra={**facts, "reason": end.why.reason})
-    works.queued.set()  # its next time may be the earliest
+    works.wake_lanes()  # its next time may be the earliest

@@ -73,22 +73,40 @@ async def write_stale(works: Works) -> bool:
     wrote = False
     while True:
         folders, exports = await works.journal.stale(_AT_ONCE)
-        if folders or exports:
-            await _write(works, folders, exports)
-            wrote = True
-        if len(folders) < _AT_ONCE and len(exports) < _AT_ONCE:
+        written = await _write(works, folders, exports)
+        wrote = wrote or written > 0
+        if written < _AT_ONCE:
             return wrote
 
 
-async def _write(works: Works, folders: Sequence[FolderContents], exports: Sequence[ExportContents]) -> None:
+async def _write(works: Works, folders: Sequence[FolderContents], exports: Sequence[ExportContents]) -> int:
+    """Write manifests, and record those that could be; returns how many."""
     checksums = works.live.config.manifest.checksums
-    files = [file for folder in folders for file in _of_folder(folder, checksums=checksums)]
-    files += [file for export in exports for file in _of_export(export, checksums=checksums)]
-    await works.store.write(files)
-    await works.journal.manifested(
-        [Manifested(manifest.line_of(folder), folder.change) for folder in folders],
-        [(export.row, manifest.export_line(export)) for export in exports],
-    )
+    of_folders = [_of_folder(folder, checksums=checksums) for folder in folders]
+    of_exports = [_of_export(export, checksums=checksums) for export in exports]
+    files = [file for some in (*of_folders, *of_exports) for file in some]
+    obstructed = set()
+    for (path, _), fault in zip(files, await works.store.write(files), strict=True):
+        if fault is not None:  # something of somebody else's is in the way; the others go on
+            log.error("a manifest can't be written: %s", fault)
+            obstructed.add(path)
+
+    def written(some: list[tuple[str, bytes]]) -> bool:
+        return not any(path in obstructed for path, _ in some)
+
+    on_disk = [
+        Manifested(manifest.line_of(folder), folder.change)
+        for folder, some in zip(folders, of_folders, strict=True)
+        if written(some)
+    ]
+    lines = [
+        (export.row, manifest.export_line(export))
+        for export, some in zip(exports, of_exports, strict=True)
+        if written(some)
+    ]
+    if on_disk or lines:
+        await works.journal.manifested(on_disk, lines)
+    return len(on_disk) + len(lines)
 
 
 async def write_index(works: Works) -> None:
@@ -97,7 +115,9 @@ async def write_index(works: Works) -> None:
     await works.journal.note(_SEQUENCE, str(sequence))
     folders, exports = await works.journal.index()
     content = manifest.index(folders, exports, sequence=sequence, generated_at=works.clock())
-    await works.store.write([(manifest.INDEX, content)])
+    (fault,) = await works.store.write([(manifest.INDEX, content)])
+    if fault is not None:
+        raise StoreUnavailable(fault)
 
 
 def _of_folder(folder: FolderContents, *, checksums: bool) -> list[tuple[str, bytes]]:

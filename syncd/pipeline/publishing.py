@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from syncd.errors import JournalUnavailable, StoreUnavailable
 from syncd.journal import Dropped, Ending, GaveUp, Placement, Published
@@ -21,6 +21,8 @@ from syncd.pipeline import Works, count_finished, rules_of
 from syncd.store import Move
 
 log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
 
 _AT_ONCE = 256
 _AFTER_TROUBLE = 1.0
@@ -77,7 +79,8 @@ class Publisher:
             await self._stir.wait()
             self._stir.clear()
             while batch := self._next_batch():
-                await self._publish(batch)
+                async with self._works.moving:
+                    await self._publish(batch)
             try:
                 await self._remove_dropped()
             except (JournalUnavailable, StoreUnavailable) as trouble:
@@ -100,20 +103,26 @@ class Publisher:
     async def _publish(self, batch: list[_Waiting]) -> None:
         works = self._works
         rules = rules_of(works.live.config)
+        fetched = [(item.job, item.fetched) for item in batch]
+        placements = await _in_the_end(
+            lambda: works.journal.place(fetched, rules), "fetched files wait for their place"
+        )
+        placed = list(zip(batch, placements, strict=True))
+        moves = [move for item, place in placed if isinstance(place, Placement) for move in _moves(item, place)]
         try:
-            placements = await works.journal.place([(item.job, item.fetched) for item in batch], rules)
-            placed = list(zip(batch, placements, strict=True))
-            wanted = [(item, place) for item, place in placed if isinstance(place, Placement)]
-            moved = await works.store.publish([move for item, place in wanted for move in _moves(item, place)])
-        except (JournalUnavailable, StoreUnavailable) as trouble:
+            moved = await works.store.publish(moves)
+        except StoreUnavailable as trouble:
             for item in batch:
                 _discard(item)
                 if not item.answer.done():
-                    item.answer.set_exception(StoreUnavailable(str(trouble)))
+                    item.answer.set_exception(trouble)
             return
         faults = iter(moved)
         endings = [self._ending(item, placement, faults) for item, placement in placed]
-        await self._record(endings)
+        finished = await _in_the_end(
+            lambda: works.journal.settle(endings, rules, works.clock()), "published files wait for their record"
+        )
+        count_finished(works, finished)
         for item, end in zip(batch, endings, strict=True):
             self._answer(item, end)
         works.changed.set()
@@ -134,19 +143,6 @@ class Publisher:
             files=unpacked.files if unpacked else None,
             archive_key=f"{placement.key}.zip" if unpacked and unpacked.archive else None,
         )
-
-    async def _record(self, endings: Sequence[Ending]) -> None:
-        """Record what is visible, however long it takes: the files are there already."""
-        works = self._works
-        while endings:
-            try:
-                finished = await works.journal.settle(endings, rules_of(works.live.config), works.clock())
-            except JournalUnavailable as trouble:
-                log.warning("published files wait for their record: %s", trouble)
-                await asyncio.sleep(_AFTER_TROUBLE)
-            else:
-                count_finished(works, finished)
-                return
 
     def _answer(self, item: _Waiting, end: Ending) -> None:
         metrics, asset = self._works.metrics, item.job.asset
@@ -176,19 +172,30 @@ class Publisher:
 
 
 async def recover(works: Works) -> None:
-    """Answer what a crash left open: files that had moved are recorded, the others fetched again.
+    """Answer what a crash or a lost mirror left open: what had moved is recorded, the rest fetched again.
 
     Raises StoreUnavailable where the tree can't be looked at.
     """
-    found = [
-        Published(placement, job, fetched, works.clock(), placement.key)
-        for job, fetched, placement in await works.journal.interrupted()
-        if await works.store.holds(placement.key, fetched.bytes, fetched.sha256)
-    ]
-    if found:
-        count_finished(works, await works.journal.settle(found, rules_of(works.live.config), works.clock()))
-        log.info("publications recorded that a crash had cut off", extra={"assets": len(found)})
-    await works.journal.forget_placing()
+    async with works.moving:
+        found = [
+            Published(placement, job, fetched, works.clock(), placement.key)
+            for job, fetched, placement in await works.journal.interrupted()
+            if await works.store.holds(placement.key, fetched.bytes, fetched.sha256)
+        ]
+        if found:
+            count_finished(works, await works.journal.settle(found, rules_of(works.live.config), works.clock()))
+            log.info("publications recorded that had been cut off", extra={"assets": len(found)})
+        await works.journal.forget_placing()
+
+
+async def _in_the_end(ask: Callable[[], Awaitable[Sequence[Answer]]], waiting: str) -> Sequence[Answer]:
+    """Ask the journal however long it takes: the files are there already."""
+    while True:
+        try:
+            return await ask()
+        except JournalUnavailable as trouble:
+            log.warning("%s: %s", waiting, trouble)
+            await asyncio.sleep(_AFTER_TROUBLE)
 
 
 def _moves(item: _Waiting, placement: Placement) -> list[Move]:
@@ -201,7 +208,5 @@ def _moves(item: _Waiting, placement: Placement) -> list[Move]:
 
 
 def _discard(item: _Waiting) -> None:
-    """Remove the temp files of something that won't be published."""
+    """Remove the download of something that won't be published; what was unpacked is its maker's to remove."""
     item.fetched.path.unlink(missing_ok=True)
-    if item.unpacked is not None and item.unpacked.temp.is_dir():
-        shutil.rmtree(item.unpacked.temp, ignore_errors=True)

@@ -49,7 +49,7 @@ async def _read_some(works: Works) -> bool:
             if decision.outcome != "accepted":
                 works.metrics.delivery(decision.delivery.source, decision.event, decision.outcome)
         count_finished(works, finished)
-        works.queued.set()
+        works.wake_lanes()
         works.changed.set()  # a status may have changed what a manifest says
     return len(deliveries) == _AT_ONCE
 

@@ -39,6 +39,7 @@ class Room:
         self.usable = asyncio.Event()
         self._works = works
         self._tree = tree
+        self._trying = asyncio.Lock()
         self._lost: str | None = "the mirror has not been looked at yet"
 
     def temp(self) -> Path:
@@ -47,10 +48,19 @@ class Room:
             raise StoreUnavailable(trouble)
         return self._works.store.temp()
 
-    def doubt(self, reason: str) -> None:
-        """Take the mirror for unusable, after something went wrong there, until it has been looked at again."""
-        if self.mirror_trouble() is None:
-            self._lose(reason)
+    async def is_well(self) -> bool:
+        """Try the mirror after something went wrong there; if it is well, the fault was one file's own."""
+        async with self._trying:
+            if self.mirror_trouble() is None:
+                await self._try()
+        return self.mirror_trouble() is None
+
+    async def _try(self) -> None:
+        try:
+            self.mirror_free = await self._tree.probe()
+            await recover(self._works)
+        except SyncdError as trouble:
+            self._lose(str(trouble))
         self.judge()
 
     def _lose(self, reason: str) -> None:
@@ -98,10 +108,11 @@ class Room:
 
     async def _come_back(self) -> None:
         await self._tree.attach(make=False)
+        await self._tree.probe()
         await recover(self._works)
         self._lost = None
         self._works.changed.set()
-        self._works.queued.set()
+        self._works.wake_lanes()
         log.info("the mirror is usable", extra={"root": str(self._tree.root)})
 
 

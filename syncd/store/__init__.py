@@ -39,8 +39,11 @@ class Store(Protocol):
         Raises StoreUnavailable where nothing can be written now.
         """
 
-    async def write(self, files: Sequence[tuple[str, bytes]]) -> None:
-        """Replace small files atomically and durably. Raises StoreUnavailable."""
+    async def write(self, files: Sequence[tuple[str, bytes]]) -> Sequence[str | None]:
+        """Replace small files atomically and durably; for each None, or why it could not be.
+
+        Raises StoreUnavailable where nothing can be written now.
+        """
 
     async def remove(self, keys: Sequence[str]) -> None:
         """Remove files; one that is not there is removed already. Raises StoreUnavailable."""

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 OWN = ".syncd"
 MARKER = "root.json"
+_PROBE = 4096  # bytes, so that a file system with room for names alone is found out
 _COPIED_AT_ONCE = 1 << 20
 
 _ONE_FILES_FAULT = frozenset(
@@ -84,9 +85,9 @@ class LocalTree:
         """Make temp files visible, durably; for each None, or why it could not be."""
         return await self._run(lambda: self._publish(moves))
 
-    async def write(self, files: Sequence[tuple[str, bytes]]) -> None:
-        """Replace small files atomically and durably."""
-        await self._run(lambda: self._write(files))
+    async def write(self, files: Sequence[tuple[str, bytes]]) -> Sequence[str | None]:
+        """Replace small files atomically and durably; for each None, or why it could not be."""
+        return await self._run(lambda: self._write(files))
 
     async def remove(self, keys: Sequence[str]) -> None:
         """Remove files; one that is not there is removed already."""
@@ -99,6 +100,10 @@ class LocalTree:
     async def free(self) -> int:
         """Bytes that may still be written."""
         return await self._run(self._free)
+
+    async def probe(self) -> int:
+        """Write something small and remove it again; returns the bytes that may still be written."""
+        return await self._run(self._probe)
 
     async def _run(self, work: Callable[[], Result]) -> Result:
         try:
@@ -228,18 +233,16 @@ class LocalTree:
             self._sync_file(temp)
             os.rename(temp, keep_as, dst_dir_fd=folder)
 
-    def _write(self, files: Sequence[tuple[str, bytes]]) -> None:
+    def _write(self, files: Sequence[tuple[str, bytes]]) -> list[str | None]:
         self._check_root()
         moves = [Move(self.temp(), key) for key, _ in files]
         try:
             for move, (_, content) in zip(moves, files, strict=True):
                 move.temp.write_bytes(content)
-            faults = [fault for fault in self._publish(moves) if fault is not None]
+            return self._publish(moves)
         finally:
             for move in moves:
                 move.temp.unlink(missing_ok=True)
-        if faults:
-            raise StoreUnavailable(faults[0])
 
     def _remove(self, keys: Sequence[str]) -> None:
         with self._opened_root() as root, Folders(root) as folders:
@@ -272,6 +275,17 @@ class LocalTree:
         with self._opened_root() as root:
             room = os.fstatvfs(root)
         return room.f_bavail * room.f_frsize
+
+    def _probe(self) -> int:
+        free = self._free()  # looks at the marker first
+        temp = self.temp()
+        try:
+            with temp.open("xb") as file:
+                file.write(bytes(_PROBE))
+                os.fsync(file.fileno())
+        finally:
+            temp.unlink(missing_ok=True)
+        return free
 
     def _set_mode(self, where: int | Path, mode: int) -> None:
         """Apply a mode; shares that know none refuse it, which is said once and then tolerated."""

@@ -356,6 +356,14 @@ async def test_a_job_that_waits_comes_back_when_it_is_due(press):
     assert await press.journal.next_due("visuals", START + 500) is None
 
 
+async def test_a_job_whose_host_is_down_has_not_had_a_go(press):
+    await press.announce(banner())
+    parked = Retry("host h is down", 1, after=8.0, parked=True)
+    await press.journal.settle([Again(await press.job(), parked, START + 8)], press.rules, START)
+    (later,) = await press.journal.claim("visuals", 10, START + 8, frozenset())
+    assert (later.attempts, later.goes) == (1, 0)
+
+
 async def test_jobs_come_in_the_order_in_which_they_became_due_and_only_those_nobody_holds(press):
     await press.announce(banner("b1", "s1"))
     await press.announce(banner("b2", "s2"))

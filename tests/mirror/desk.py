@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 
 from syncd.config.tree import Config, Download, Retry
-from syncd.mirror.fetch import fetch
+from syncd.mirror.fetch import LookUp, fetch
 from syncd.mirror.limits import Bandwidth, Slots
 from syncd.mirror.outages import Outages
 from syncd.model import Asset
@@ -34,6 +34,10 @@ def settings(download: dict | None = None, retry: dict | None = None) -> Config:
     )
 
 
+async def nothing_new(asset: Asset) -> Asset:
+    return asset
+
+
 @dataclass
 class Desk:
     """What a pipeline would hold: the terms in force, the limits, and a folder for temp files."""
@@ -45,6 +49,7 @@ class Desk:
     slots: Slots = field(default_factory=lambda: Slots(lambda: (8, 8)))
     numbers: Iterator[int] = field(default_factory=count)
     outages: Outages = field(default_factory=Outages)
+    look_up: LookUp = field(default=nothing_new)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     @contextmanager
@@ -64,6 +69,7 @@ class Desk:
             slots=self.slots,
             bandwidth=Bandwidth(lambda: self.config.download.bandwidth),
             outages=self.outages,
+            look_up=self.look_up,
             sleep=self.sleep,
         )
 

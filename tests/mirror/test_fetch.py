@@ -2,6 +2,7 @@ import asyncio
 import hashlib
 import stat
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -276,3 +277,74 @@ async def test_a_disk_that_fails_burns_no_attempt(origin, desk):
         await desk.fetch(origin.url("/a.png", ok()))
     assert origin.asked["/a.png"] == 1
     desk.folder.mkdir()
+
+
+# A file that is missing is looked up
+
+
+def looked_up(desk, answer):
+    """Have the platform answer so; returns the list of those it was asked for."""
+    asked = []
+
+    async def look_up(asset):
+        asked.append(asset.id)
+        return replace(asset, url=answer, fallback_url="") if isinstance(answer, str) else answer
+
+    desk.look_up = look_up
+    return asked
+
+
+@pytest.mark.parametrize("code", [403, 404, 410])
+async def test_a_missing_file_is_looked_up_once_and_asked_for_where_it_is(origin, desk, code):
+    asked = looked_up(desk, origin.url("/new.png", ok()))
+    result = await desk.fetch(origin.url("/a.png", status(code)), origin.url("/cdn.png", status(404)))
+    assert isinstance(result, Fetched)
+    assert (result.url, result.attempts) == (origin.url("/new.png"), 3)
+    assert asked == ["1"]
+    assert origin.asked == {"/a.png": 3, "/cdn.png": 3, "/new.png": 1}
+
+
+async def test_nothing_is_looked_up_that_may_come_by_itself(origin, desk):
+    asked = looked_up(desk, origin.url("/new.png", ok()))
+    assert isinstance(await desk.fetch(origin.url("/a.png", status(404), status(404), ok())), Fetched)
+    assert isinstance(await desk.fetch(origin.url("/b.png", status(503))), Later)
+    assert isinstance(await desk.fetch(origin.url("/c.png", status(401))), Failed)
+    assert isinstance(await desk.fetch(origin.url("/d.png", status(404)), origin.url("/e.png", status(503))), Later)
+    assert asked == []
+
+
+async def test_a_look_up_that_tells_nothing_new_asks_nobody(origin, desk):
+    url = origin.url("/a.png", status(404))
+    looked_up(desk, url)
+    assert isinstance(await desk.fetch(url), Failed)
+    assert origin.asked == {"/a.png": 3}
+
+
+async def test_an_unknown_banner_fails_as_before(origin, desk):
+    looked_up(desk, Failed("the API says HTTP 404", 0))
+    url = origin.url("/a.png", status(404))
+    assert await desk.fetch(url) == Failed(f"HTTP 404 from {url}; the API says HTTP 404 (attempt 3 of 3)", 3)
+
+
+async def test_a_platform_that_does_not_answer_leaves_it_to_a_later_go(origin, desk):
+    looked_up(desk, Later("the API says HTTP 429", 0, after=1800))
+    result = await desk.fetch(origin.url("/a.png", status(404)))
+    assert isinstance(result, Later)
+    assert (result.attempts, result.after) == (3, 1800)
+
+
+@pytest.mark.parametrize(("answer", "ends"), [(status(503), Later), (status(404), Failed)])
+async def test_a_fresh_url_may_fail_like_any_other(origin, desk, answer, ends):
+    looked_up(desk, origin.url("/new.png", answer))
+    result = await desk.fetch(origin.url("/a.png", status(403)))
+    assert isinstance(result, ends)
+    assert "HTTP 403 from" in result.reason
+    assert f"from {origin.url('/new.png')}" in result.reason
+
+
+@pytest.mark.parametrize("fresh", ["http://localhost/x", "file:///etc/passwd", "http://user@127.0.0.1/"])
+async def test_a_fresh_url_obeys_the_same_rules(origin, desk, fresh):
+    looked_up(desk, fresh)
+    result = await desk.fetch(origin.url("/a.png", status(404)))
+    assert isinstance(result, Failed)
+    assert "a refused URL" in result.reason

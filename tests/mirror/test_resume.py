@@ -8,6 +8,7 @@ import pytest
 from mirror.desk import Desk, settings
 from origin import HTML, PNG, Origin, head, ok, status
 
+from syncd.mirror import body
 from syncd.mirror.client import open_client
 from syncd.mirror.part import WORTH_KEEPING
 from syncd.model import Failed, Fetched
@@ -119,6 +120,19 @@ async def test_what_came_before_a_stall_is_kept(origin, storage, desk):
 
     assert whole(await desk.fetch(origin.url("/a.png", storage.answer(cut=CUT, end=stall), storage.answer())), desk)
     assert storage.ranges[1] == CUT
+
+
+async def test_what_came_before_a_drip_is_kept(origin, storage, desk, monkeypatch):
+    monkeypatch.setattr(body, "PATIENCE", 0.3)
+    monkeypatch.setattr(body, "SLOWEST", 100 * len(FILE))
+
+    async def drip(writer):
+        for at in range(CUT, len(FILE)):
+            writer.write(FILE[at : at + 1])
+            await asyncio.sleep(0.01)
+
+    assert whole(await desk.fetch(origin.url("/a.png", storage.answer(cut=CUT, end=drip), storage.answer())), desk)
+    assert storage.ranges[1] > WORTH_KEEPING
 
 
 async def test_a_redirect_is_followed_to_the_rest(origin, storage, desk):

@@ -2,6 +2,7 @@
 
 import json
 
+from api import KEY, Api
 from origin import Origin, ok, status
 from running import running
 
@@ -45,3 +46,46 @@ async def test_a_host_that_stays_dead_ends_in_the_list_of_failures(tmp_path):
         await daemon.until(all_failed, "all are given up")
         failures = (await daemon.api("/api/status"))["failures"]
         assert all("retry.give_up_after" in one["reason"] and one["next_attempt_at"] is None for one in failures)
+
+
+async def test_a_missing_file_comes_from_where_the_platform_says_it_is(tmp_path, monkeypatch):
+    async with Api().running() as api, Origin().running() as origin:
+        monkeypatch.setenv("ABYSSALE_BASE_URL", api.base)
+        async with running(tmp_path, abyssale=f'api_key = "{KEY}"') as daemon:
+            banner = payloads.new_banner(origin.url("/a.png?expired", status(403)))
+            heads = []
+
+            async def fresh(writer):
+                heads.append(origin.head)
+                await ok()(writer)
+
+            api.banners[banner["id"]] = {**banner, "file": payloads.file(origin.url("/new.png", fresh))}
+            await daemon.send(banner)
+            gone = payloads.new_banner(origin.url("/gone.png", status(404)), visual=2)
+            await daemon.send(gone)
+            await daemon.send(payloads.export(origin.url("/gone.zip", status(404))))
+
+            async def ended():
+                counts = (await daemon.api("/api/status"))["assets"]
+                return counts["published"] == 1 and counts["failed"] == 2
+
+            await daemon.until(ended, "one is there, two have failed")
+            assert set(api.asked) == {(f"/banners/{one['id']}", KEY) for one in (banner, gone)}
+            assert len(api.asked) == 2
+            assert KEY not in heads[0]
+            assert KEY not in daemon.log.read_text()
+            (failed, _) = sorted((await daemon.api("/api/status"))["failures"], key=lambda one: one["url"])
+            assert "visual_not_found" in failed["reason"]
+
+
+async def test_without_a_key_a_missing_file_has_failed(tmp_path, monkeypatch):
+    async with Api().running() as api, Origin().running() as origin:
+        monkeypatch.setenv("ABYSSALE_BASE_URL", api.base)
+        async with running(tmp_path) as daemon:
+            await daemon.send(payloads.new_banner(origin.url("/a.png", status(404))))
+
+            async def failed():
+                return (await daemon.api("/api/status"))["assets"]["failed"] == 1
+
+            await daemon.until(failed, "it has failed")
+            assert api.asked == []
