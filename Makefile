@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo run test check format lock clean
+.PHONY: demo run test check lint format lock clean
 
 demo: $(VENV)/ready  ## the whole thing on this machine, in under a minute
 	@$(BIN)/syncd demo
@@ -12,16 +12,17 @@ demo: $(VENV)/ready  ## the whole thing on this machine, in under a minute
 run: $(VENV)/ready  ## the daemon, with config/sync.toml
 	$(BIN)/syncd run
 
-test: $(VENV)/ready-dev
-	$(BIN)/pytest -n auto
+test: $(VENV)/ready-dev  ## the test-suite, with branch coverage
+	$(BIN)/pytest -n auto --cov --cov-report=term
 
-check: $(VENV)/ready-dev  ## everything that must hold before a change lands
+check: lint test  ## everything that must hold before a change lands
+	$(BIN)/python .ci/units.py
+	$(BIN)/python .ci/wheel.py
+
+lint: $(VENV)/ready-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n auto --cov --cov-report=term
-	$(BIN)/python .ci/units.py
-	$(BIN)/python .ci/wheel.py
 
 format: $(VENV)/ready-dev
 	$(BIN)/ruff format .

@@ -19,10 +19,6 @@ FLOORS = [
     {"model", "errors"},
     {""},  # syncd itself: its version
 ]
-# Each exception says why.
-ALLOWED = {
-    ("pipeline", "observe"),  # the conductor counts what it does; both lie below it
-}
 PURE = ("sources", "mirror.naming", "mirror.portable", "mirror.plan", "mirror.manifest", "mirror.content")
 ASKING = {"sources.abyssale_api"}  # the platform's API; the rest of the sources is pure
 IMPURE = {"asyncio", "aiohttp", "aiofiles", "sqlite3", "socket", "random", "time", "os", "logging", "tempfile"}
@@ -62,7 +58,7 @@ def test_imports_point_downward_only():
             other = name.removeprefix("syncd").removeprefix(".").partition(".")[0]
             if not (PACKAGE / other).exists() and not (PACKAGE / f"{other}.py").exists():
                 other = ""  # a name out of syncd/__init__.py
-            if other != room and floor_of(other) <= floor_of(room) and (room, other) not in ALLOWED:
+            if other != room and floor_of(other) <= floor_of(room):
                 wrong.add(f"syncd/{room} imports {name}")
     assert not wrong
 

@@ -10,7 +10,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class Loaded:
     config: Config
     files: frozenset[Path]
     warnings: tuple[Problem, ...]
-    problem: Callable[[Place, str], Problem]
+    problem: Callable[[Place, str], Problem] = field(repr=False)  # it knows the text, secrets and all
 
 
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Loaded:

@@ -125,15 +125,15 @@ class SqliteReader:
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Read everything inside as of one moment. Keep it short: the journal's log can't shrink meanwhile."""
-        if self._db.in_transaction:  # part of a larger picture
-            yield
-            return
         with _readable():
-            self._db.execute("BEGIN")
+            outermost = not self._db.in_transaction
+            if outermost:
+                self._db.execute("BEGIN")
         try:
             yield
         finally:
-            self._db.execute("ROLLBACK")
+            if outermost:
+                self._db.execute("ROLLBACK")
 
     def folders(self) -> Iterator[FolderContents]:
         """Go through the folders of visuals in order of path, one in memory at a time."""

@@ -154,7 +154,6 @@ def test_every_field_may_stand_in_a_layout():
     ("layout", "message"),
     [
         ("{filename}", "at least one folder"),
-        ("{template}/{format}", "the last part needs"),
         ("{template}/{nope}/{id}", "unknown field {nope}"),
         ("{template!r}/{id}", "unknown field"),
         ("{template:>9}/{id}", "unknown field"),
@@ -180,7 +179,7 @@ def test_a_layout_that_can_not_work_is_refused(layout, message):
 
 
 @pytest.mark.parametrize(
-    "layout", ["{export_id}", "x/{export_id}", "_x/{date}", "_x/{template}_{export_id}", "_x/../{export_id}"]
+    "layout", ["{export_id}", ".x/{export_id}", "_x/{date}", "_x/{template}_{export_id}", "_x/../{export_id}"]
 )
 def test_an_export_layout_that_can_not_work_is_refused(layout):
     with pytest.raises(ValueError, match=r"must|needs|unknown"):

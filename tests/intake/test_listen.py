@@ -82,7 +82,7 @@ print(inherited())
 
 def test_a_socket_passed_by_systemd_is_taken_once():
     with socket.create_server(("127.0.0.1", 0)) as passed:
-        shown = subprocess.run(  # noqa: S603 - our own interpreter
+        shown = subprocess.run(
             [sys.executable, "-c", _CHILD, str(passed.fileno())],
             pass_fds=[passed.fileno()], check=True, capture_output=True, text=True,
         ).stdout  # fmt: skip

@@ -6,7 +6,7 @@ import pytest
 
 from syncd.observe import log
 
-HOSTILE = "a\n12:00:00 error    forged\x1b[31m\u202e"  # no lone surrogate: what pytest captures of it could not be reported
+HOSTILE = "a\n12:00:00 error    forged\x1b[31m\u202e"  # no lone surrogate: pytest can't report one
 
 
 @pytest.fixture(autouse=True)

@@ -43,7 +43,7 @@ async def outcomes(daemon: Running) -> dict[str, str]:
 async def test_whatever_was_answered_200_is_published_however_often_the_daemon_dies(tmp_path, monkeypatch):
     """Killed after a number of answers that is another one in each round, always with requests under way."""
     monkeypatch.setattr("truth.LATEST", PATIENCE)  # the dead write no manifests
-    dice = random.Random(7)  # noqa: S311 - no secret, and the same in each run
+    dice = random.Random(7)
     acknowledged: dict[str, int] = {}
     async with Stage() as stage, running(tmp_path, manifest="checksums = true") as daemon:
         truth = Truth(daemon.root)

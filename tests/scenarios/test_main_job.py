@@ -1,7 +1,7 @@
+from running import running
+
 from syncd.demo import artwork, payloads
 from syncd.demo.stage import Stage
-
-from running import running
 
 
 async def test_a_banner_is_mirrored_under_its_template_and_format(tmp_path):

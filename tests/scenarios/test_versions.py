@@ -224,7 +224,7 @@ async def test_an_older_version_passed_over_is_fetched_when_the_newer_one_fails(
 
 async def test_a_reader_never_meets_anything_broken_while_versions_come_in_every_order_and_type(tmp_path):
     async with watched(tmp_path, mirror="keep_versions = 2") as scene:
-        chosen = Random(7)  # noqa: S311 - the same disorder every time, no secret
+        chosen = Random(7)
         kinds = {number: chosen.choice(("png", "jpeg", "pdf")) for number in range(1, 13)}
         announced = [(visual, number) for visual in range(3) for number in kinds]
         chosen.shuffle(announced)
