@@ -24,6 +24,9 @@ lint: $(VENV)/ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+crash: $(VENV)/ready-dev  ## the daemon killed at ROUNDS random points, and at each named step; see docs/reliability.md
+	PYTHONPATH=tests $(BIN)/python -m crash.many $(or $(ROUNDS),200)
+
 format: $(VENV)/ready-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .

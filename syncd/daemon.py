@@ -159,7 +159,7 @@ class Daemon:
 
             reloading = [serve(self._live.watch(), "config watch"), serve(self._reload_when_asked(), "reload")]
             publishing = serve(publisher.run(), "publisher")
-            manifests = serve(keep_manifests(works, publisher), "manifests")
+            manifests = serve(keep_manifests(works, publisher, self._room), "manifests")
             lanes = [serve(run_lane(line), f"lane {line.name}") for line in self._lines]
             others = [
                 serve(read_deliveries(works), "reader"),
@@ -168,7 +168,8 @@ class Daemon:
                 serve(self._watch_loop(), "loop watch"),
             ]
             self._listeners.open(services)
-            log.info("ready", extra={"listen": str(self._live.config.server.listen), "pid": os.getpid()})
+            where = {"listen": str(self._listeners.address("server")), "admin": str(self._listeners.address("admin"))}
+            log.info("ready", extra={**where, "pid": os.getpid()})
             self._ready()
             await self._stop.wait()
             await _end(*reloading)

@@ -64,6 +64,11 @@ class Listeners:
         for listener in self._listeners.values():
             listener.open()
 
+    def address(self, name: Name) -> Address:
+        """Where one really listens: the port that was free if the config says 0, or systemd's socket."""
+        where = self._listeners[name].sock.getsockname()
+        return Address("", 0, where) if isinstance(where, str) else Address(where[0], where[1], "")
+
     async def close(self, name: Name, grace: float) -> None:
         """Answer what is there, within `grace` seconds, and close it. Cancellation cuts off the rest."""
         await self._listeners[name].drain(grace)

@@ -7,15 +7,13 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable
-from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Literal, TextIO
 
 import typer
 
-from syncd.cli.where import ConfigOption, config_path, places
+from syncd.cli.where import ConfigOption, config_path, places, reading
 from syncd.errors import SyncdError
-from syncd.journal.reading import SqliteReader
 from syncd.mirror.manifest import flat
 from syncd.model import rfc3339
 
@@ -45,7 +43,8 @@ def export(
     config: ConfigOption = None,
 ) -> None:
     """Print every published file, as of one moment."""
-    with closing(SqliteReader(places(config_path(config)).journal)) as reader, reader.snapshot():
+    path = config_path(config)
+    with reading(path, places(path)) as reader, reader.snapshot():
         rows = flat(reader.folders(), reader.exports())
         if output is None:
             _FORMS[form](rows, sys.stdout)

@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,9 +15,8 @@ import typer
 from syncd import __version__
 from syncd.cli.asking import ask
 from syncd.cli.show import document, plain, say, screen, table
-from syncd.cli.where import ConfigOption, Places, config_path, places
+from syncd.cli.where import ConfigOption, Places, config_path, places, reading
 from syncd.errors import SyncdError
-from syncd.journal.reading import SqliteReader
 from syncd.model import Outcome
 from syncd.observe.status import OUTCOMES
 from syncd.observe.status import status as whole_status
@@ -42,7 +41,7 @@ def status(
     as_json: JsonOption = False,
     watch: Annotated[bool, typer.Option("--watch", help="Keep looking, until ^C.")] = False,
 ) -> None:
-    """Show queue, rates, failures, disk, config state and the last deliveries."""
+    """Show queue, rate, failures, disk, config and last deliveries."""
     if as_json and watch:
         raise typer.BadParameter("--watch draws a screen; it does not go with --json")
     path = config_path(config)
@@ -72,7 +71,7 @@ def _status_at_rest(path: Path, where: Places) -> dict[str, Any]:
         "config": {"path": os.path.abspath(path), "generation": 0, "loaded_at": None, "error": None},  # noqa: PTH100 - symlinks are kept
         "disk": {"mirror_free": _free(where.root), "journal_free": _free(where.journal.parent)},
     }
-    with closing(SqliteReader(where.journal)) as reader:
+    with reading(path, where) as reader:
         return whole_status(
             live, reasons=["not running"], deliveries=dict.fromkeys(OUTCOMES, 0), reader=reader, now=time.time()
         )
@@ -88,7 +87,7 @@ def _drawn(path: Path, where: Places) -> Group:
     now = _status(path, where)
     last = ask(where.admin, f"/api/deliveries?limit={_DELIVERIES}")
     if last is None:
-        with closing(SqliteReader(where.journal)) as reader:
+        with reading(path, where) as reader:
             last = {"deliveries": reader.deliveries(limit=_DELIVERIES)}
     return Group(
         *_summary(now), *_failures(now["failures"]), "", _deliveries_table(last["deliveries"], "Last deliveries")
@@ -105,7 +104,8 @@ def _summary(now: dict[str, Any]) -> Iterator[RenderableType]:
     else:
         yield plain(f"syncd {now['version']} is not ready: {'; '.join(now['reasons'])}", "red")
     config = now["config"]
-    yield plain(f"config {config['path']}, generation {config['generation']}, in force since {config['loaded_at']}")
+    since = f", generation {config['generation']}, in force since {config['loaded_at']}" if now["started_at"] else ""
+    yield plain(f"config {config['path']}{since}")
     if config["error"]:
         yield plain(f"the file on disk is not in force: {wrong(config['error'])}", "red")
     queue, disk = now["queue"], now["disk"]
@@ -114,10 +114,18 @@ def _summary(now: dict[str, Any]) -> Iterator[RenderableType]:
         ("queue", f"{queue['depth']} waiting{oldest}"),
         ("assets", _numbers(now["assets"])),
         ("deliveries", f"{_numbers(now['deliveries'])} (since the start)"),
+        ("rate", _rate(now)),
         ("last delivery", now["last_delivery_at"] or "none yet"),
         ("free space", f"mirror {size(disk['mirror_free'])}, journal {size(disk['journal_free'])}"),
     ]
     yield table(("", ""), rows)
+
+
+def _rate(now: dict[str, Any]) -> str:
+    if now["started_at"] is None:
+        return "none"
+    up = (datetime.now(UTC) - datetime.fromisoformat(now["started_at"])).total_seconds()
+    return f"{now['deliveries']['accepted'] * 60 / max(1.0, up):.1f} deliveries a minute (since the start)"
 
 
 def _numbers(counts: dict[str, int]) -> str:
@@ -160,8 +168,10 @@ def list_deliveries(
 ) -> None:
     """List what was received, or show one delivery as a whole."""
     if ctx.invoked_subcommand is not None:
+        ctx.obj = as_json  # for `show`: it counts wherever it stands
         return
-    with closing(SqliteReader(places(config_path(config)).journal)) as reader:
+    path = config_path(config)
+    with reading(path, places(path)) as reader:
         listed = reader.deliveries(limit=limit, source=source, outcome=outcome)
     if as_json:
         document({"deliveries": listed})
@@ -181,17 +191,19 @@ def _deliveries_table(listed: list[dict[str, Any]], title: str = "") -> Renderab
 
 @deliveries.command("show")
 def show_delivery(
+    ctx: typer.Context,
     delivery: Annotated[str, typer.Argument(metavar="ID", help="Its id, or the beginning of it.", show_default=False)],
     config: ConfigOption = None,
     *,
     as_json: JsonOption = False,
 ) -> None:
     """Show one delivery with its headers and its payload."""
-    with closing(SqliteReader(places(config_path(config)).journal)) as reader:
+    path = config_path(config)
+    with reading(path, places(path)) as reader:
         found = reader.delivery(delivery)
     if found is None:
         raise SyncdError(f"no delivery has an id that begins with {delivery}", hint="`syncd deliveries` lists them")
-    if as_json:
+    if as_json or ctx.obj:
         document(found)
         return
     terminal = screen()

@@ -24,7 +24,7 @@ def demo(
     ] = None,
     config: ConfigOption = None,  # noqa: ARG001 - taken everywhere; the demo writes its own
 ) -> None:
-    """Show the whole thing on this machine, with a stand-in for the platform."""
+    """Show the whole thing on this machine, the platform included."""
     from syncd.demo import show  # noqa: PLC0415 - other commands do without its weight
 
     raise typer.Exit(show.demo(keep))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 import uuid
 from collections.abc import Iterator
@@ -42,7 +43,7 @@ def send(
     ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Deliver a signed test event to a running daemon, as the platform would."""
+    """Deliver a signed test event, as the platform would."""
     # To the path of its event, so that EVENT says how a file is to be read.
     tail = f"/{event.lower()}" if payload else ""
     target = _Target(_with_path(to), secret) if to and secret else _target(config_path(config), tail, to, secret)
@@ -108,10 +109,17 @@ async def _send_all(target: _Target, bodies: Iterator[bytes]) -> bool:
                     target.url, body, secret=target.secret, delivery_id=str(uuid.uuid4()), session=session
                 )
             except (aiohttp.ClientError, TimeoutError) as error:
-                raise OSError(str(error) or "it took too long") from error
+                raise OSError(_why(error)) from error
             say(f"{status} {_words(answer)}")
             all_accepted &= status == _ACCEPTED
     return all_accepted
+
+
+def _why(error: Exception) -> str:
+    """Say why no answer came; what aiohttp says of a refused connection is about its own arguments."""
+    if isinstance(error, OSError) and error.strerror:
+        return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+    return str(error) or "it took too long"
 
 
 def _words(answer: Any) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +22,7 @@ from syncd.config.environment import override
 from syncd.config.references import Surroundings, read_file
 from syncd.config.section import Section
 from syncd.errors import ConfigInvalid, Problem, SyncdError
+from syncd.journal.reading import SqliteReader
 
 _USUAL = (Path("config/sync.toml"), Path("/etc/syncd/sync.toml"))
 _CONFIG_BYTES = 1 << 20
@@ -98,6 +100,13 @@ def _tables(text: str) -> dict[str, Any]:
 def _value(section: type[Section], key: str, table: object, around: Surroundings) -> Any:
     given = {key: table[key]} if isinstance(table, dict) and key in table else {}
     return getattr(section.model_validate(given, context=around), key)
+
+
+def reading(config: Path, where: Places) -> closing[SqliteReader]:
+    """Open the journal to look into it. Where there is none yet, a config that is wrong is what to say first."""
+    if not os.path.exists(where.journal):  # noqa: PTH110 - Path.exists raises where a folder can't be entered
+        load(config)
+    return closing(SqliteReader(where.journal))
 
 
 def reachable(listen: Address) -> str:

@@ -31,7 +31,7 @@ def init(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", show_default=False)] = Path(),
     config: ConfigOption = None,  # noqa: ARG001 - taken everywhere; here DIR says where
 ) -> None:
-    """Write a commented config/sync.toml, and its JSON Schema for editors."""
+    """Write a commented config/sync.toml, and its JSON Schema."""
     path = folder / "config" / "sync.toml"
     texts = {path: template(), path.with_name("sync.schema.json"): json.dumps(config_schema(), indent=2) + "\n"}
     for file in texts:

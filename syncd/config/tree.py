@@ -27,6 +27,13 @@ class Tls(Section):
     key: WatchedPath
     """The certificate's private key, in PEM, without a passphrase."""
 
+    @field_validator("cert", "key")
+    @classmethod
+    def _is_a_file(cls, path: Path) -> Path:
+        if not path.is_file():
+            raise ValueError(f"{path} is not a file")
+        return path
+
     @field_validator("key")
     @classmethod
     def _is_a_pair(cls, key: Path, info: ValidationInfo) -> Path:

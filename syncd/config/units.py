@@ -100,14 +100,6 @@ def show_duration(seconds: float) -> str:
     return "0s"
 
 
-def show_size(size: int) -> str:
-    """Write bytes in the largest binary unit that keeps them whole."""
-    for unit in ("TiB", "GiB", "MiB", "KiB"):
-        if size and size % _BYTES[unit] == 0:
-            return f"{size // _BYTES[unit]}{unit}"
-    return str(size)
-
-
 def duration(low: str, high: str) -> Notation:
     """Write a time span in these bounds; the value is seconds."""
     return Notation(_between(parse_duration, low, high), _whole(_DURATION))

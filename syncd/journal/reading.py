@@ -39,7 +39,11 @@ class SqliteReader:
     """
 
     def __init__(self, path: Path) -> None:
-        if not path.exists():
+        try:
+            there = path.exists()
+        except OSError as error:  # in a folder that only the daemon may enter, say
+            raise JournalUnavailable(f"the journal {path} can't be looked at: {error.strerror}") from error
+        if not there:
             raise JournalUnavailable(f"there is no journal at {path} yet", hint="`syncd run` makes it")
         self._db = connect(path, create=False)
 

@@ -8,6 +8,7 @@ that the cost of an event does not grow with the tree.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -85,16 +86,19 @@ def _template(template: Template, folder: FolderContents) -> dict[str, Any]:
     status = folder.status
     return {
         "id": template.id or None,
-        "name": (status.template.name if status else "") or template.name or None,
+        "name": template.name or None,
         "status": (status.status if status else "") or None,
         "status_updated_at": rfc3339(status.updated_at) if status else None,
     }
 
 
 def _shared_template(folder: FolderContents) -> Template | None:
-    """The template of every file here, by id where it has one; names may have changed between versions."""
+    """The template of every file here, by id where it has one, under its latest name."""
     templates = [listed.asset.template for listed in _by_age(folder)]
-    return templates[-1] if len({template.id or template.name for template in templates}) == 1 else None
+    if len({template.id or template.name for template in templates}) != 1:
+        return None
+    renamed = folder.status.template.name if folder.status else ""
+    return replace(templates[-1], name=renamed or templates[-1].name)
 
 
 def _shared_format(folder: FolderContents) -> Format | None:
@@ -152,7 +156,7 @@ def index(
         "folders": [
             {
                 "path": line.folder,
-                "template": line.template.id or line.template.name or None,
+                "template": line.template.name or line.template.id or None,
                 "format": line.format_id or None,
                 "assets": line.assets,
                 "bytes": line.bytes,

@@ -7,6 +7,7 @@ one move. What is no archive is published as the file that it is.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import threading
 from pathlib import Path
@@ -66,4 +67,5 @@ async def _unpack(archive: Path, into: Path, config: Config) -> tuple[ExportFile
 
 def _remove(into: Path, archive: Path) -> None:
     shutil.rmtree(into, ignore_errors=True)
-    archive.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # a mirror that is read-only now; the next start clears up
+        archive.unlink()

@@ -105,10 +105,10 @@ async def run_lane(line: Line) -> None:
                 return
             queued.clear()
             freed.clear()
-            free = most - len(held)
+            free, now = most - len(held), works.clock()  # one time for both, or what falls due in between is forgotten
             try:
-                claimed = await works.journal.claim(line.name, free, works.clock(), frozenset(held)) if free else []
-                due = await works.journal.next_due(line.name, works.clock())
+                claimed = await works.journal.claim(line.name, free, now, frozenset(held)) if free else []
+                due = await works.journal.next_due(line.name, now)
             except JournalUnavailable as trouble:
                 log.warning("jobs wait: %s", trouble)
                 await first_of(_AFTER_TROUBLE, works.stopping)

@@ -16,6 +16,7 @@ from syncd.mirror import manifest
 from syncd.model import ExportContents, FolderContents
 from syncd.pipeline import Works, first_of
 from syncd.pipeline.publishing import Publisher
+from syncd.pipeline.room import Room
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ _FORM = "manifest form"
 _PLAIN, _WITH_CHECKSUMS = "plain", "with checksums"
 
 
-async def keep_manifests(works: Works, publisher: Publisher) -> None:
+async def keep_manifests(works: Works, publisher: Publisher, room: Room) -> None:
     """Write what is behind at once, then as changes come, and once more when all is `finished`."""
     behind = True  # a crash may have come between a folder's manifest and the index
     while True:
@@ -42,6 +43,8 @@ async def keep_manifests(works: Works, publisher: Publisher) -> None:
         except (JournalUnavailable, StoreUnavailable) as trouble:
             log.warning("manifests wait: %s", trouble)
             behind = True  # some may be written already
+            if isinstance(trouble, StoreUnavailable):
+                await room.is_well()  # where it is not, the status says so, and its return is a change
             await first_of(_AFTER_TROUBLE, works.changed, works.finished)
             works.changed.set()
         if last:

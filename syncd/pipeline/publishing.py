@@ -8,6 +8,7 @@ that an older version can't come after a newer one, nor a removal after a public
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -85,6 +86,7 @@ class Publisher:
                 await self._remove_dropped()
             except (JournalUnavailable, StoreUnavailable) as trouble:
                 log.warning("removals wait: %s", trouble)
+                asyncio.get_running_loop().call_later(_AFTER_TROUBLE, self.sweep)
 
     def _next_batch(self) -> list[_Waiting]:
         """Those who waited longest, and of each visual only one: the next depends on its outcome."""
@@ -209,4 +211,5 @@ def _moves(item: _Waiting, placement: Placement) -> list[Move]:
 
 def _discard(item: _Waiting) -> None:
     """Remove the download of something that won't be published; what was unpacked is its maker's to remove."""
-    item.fetched.path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # a mirror that is read-only now; the next start clears up
+        item.fetched.path.unlink()

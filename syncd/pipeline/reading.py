@@ -19,7 +19,7 @@ from syncd.sources.table import SOURCES
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 64
+_AT_ONCE = 16
 """Deliveries in one transaction: acknowledgements wait behind it for some milliseconds at most."""
 _AFTER_TROUBLE = 1.0
 
@@ -41,7 +41,8 @@ async def read_deliveries(works: Works) -> None:
 async def _read_some(works: Works) -> bool:
     deliveries = await works.journal.inbox(_AT_ONCE)
     config = works.live.config
-    decisions = [decide(delivery, config) for delivery in deliveries]
+    # In a thread: a payload as large as is accepted takes its time, and answers must not wait for it.
+    decisions = await asyncio.to_thread(lambda: [decide(delivery, config) for delivery in deliveries])
     if decisions:
         finished = await works.journal.decide(decisions, rules_of(config), works.clock())
         for decision in decisions:

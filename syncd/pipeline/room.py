@@ -16,9 +16,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from syncd.config import Config
-from syncd.config.units import show_size
 from syncd.errors import StoreUnavailable, SyncdError
 from syncd.journal import Journal
+from syncd.observe.text import size
 from syncd.pipeline import Works
 from syncd.pipeline.publishing import recover
 from syncd.store.local import LocalTree
@@ -152,6 +152,4 @@ def _free(folder: str) -> int | None:
 def _too_little(what: str, free: int | None, least: int) -> str | None:
     if free is None:
         return f"{what} can't be looked at"
-    return (
-        f"{what} has {show_size(free)} free, less than mirror.min_free = {show_size(least)}" if free < least else None
-    )
+    return f"{what} has {size(free)} free, less than mirror.min_free = {size(least)}" if free < least else None

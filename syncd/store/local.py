@@ -205,10 +205,13 @@ class LocalTree:
                 folder, name = folders.of(move.former or move.key)
                 self._keep(folder, name, move.keep_as.rpartition("/")[2])
             folder, name = folders.of(move.key)
-            if move.temp.is_dir() and exists(folder, name):
+            former = self.temp() if move.temp.is_dir() and exists(folder, name) else None
+            if former is not None:
                 # A crash came between this move and its record. Nothing names the folder yet.
-                os.rename(name, self.temp(), src_dir_fd=folder)
+                os.rename(name, former, src_dir_fd=folder)
             os.rename(move.temp, name, dst_dir_fd=folder)
+            if former is not None:
+                shutil.rmtree(former, ignore_errors=True)
         except OSError as error:
             if error.errno not in _ONE_FILES_FAULT:
                 raise

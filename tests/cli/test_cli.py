@@ -45,6 +45,14 @@ def test_a_failure_exits_1_with_what_to_do(tmp_path):
     assert ended.err == f"syncd: there is no journal at {tmp_path}/state/journal.db yet\nhint: `syncd run` makes it\n"
 
 
+@pytest.mark.parametrize("args", [["status"], ["deliveries"], ["deliveries", "show", "x"], ["manifest", "export"]])
+def test_a_config_that_is_wrong_is_what_a_command_says_that_finds_no_journal(tmp_path, args):
+    path = write_config(tmp_path, more="[download]\nper_host = 0\n")
+    ended = command(*args, "--config", path)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith(f"{path}:2: download.per_host: ")
+
+
 def test_words_from_outside_can_not_move_the_cursor(tmp_path):
     ended = command("check", "--config", tmp_path / "a\x1b[2Jb\nc")
     assert ended.code == 2

@@ -72,6 +72,7 @@ async def test_status_is_what_the_daemon_says(journal, tmp_path):
         "9.9.9 is ready",
         "sync.toml:3: x.y: is not a known key",
         "3 waiting",
+        "0.0 deliveries a minute",
         "404 from host.test",
         "d-unread",
     ):
@@ -107,6 +108,7 @@ def test_without_a_daemon_status_is_read_from_the_journal(journal, tmp_path, adm
     assert said["disk"]["journal_free"] > 0
     assert said["disk"]["mirror_free"] is None  # there is no tree yet
     assert "syncd does not run" in drawn.out
+    assert drawn.out.splitlines()[1].rstrip() == f"config {path}"  # which nobody has loaded
 
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", b"SSH-2.0-OpenSSH\r\n", b""])
@@ -201,6 +203,7 @@ def test_deliveries_are_chosen(journal, tmp_path):
 def test_one_delivery_is_shown_with_its_payload(journal, tmp_path):
     path = write_config(tmp_path)
     said = json.loads(command("deliveries", "show", "d-pub", "--config", path, "--json").out)
+    assert json.loads(command("deliveries", "--json", "show", "d-pub", "--config", path).out) == said
     assert (said["id"], said["payload"]) == ("d-published", "{d-published}")
     drawn = command("deliveries", "show", "d-pub", "--config", path).out
     for word in ("d-published", "Spring sale/square/1.png", "X-Secret", "***", "{d-published}"):

@@ -79,6 +79,7 @@ async def test_without_a_daemon_it_says_so(tmp_path):
         ended = await send(tmp_path, "NEW_BANNER")
     assert (ended.code, ended.out) == (1, "")
     assert "no answer from http://127.0.0.1:" in ended.err
+    assert "/webhooks/abyssale: Connection refused\n" in ended.err
     assert "is the daemon running?" in ended.err
 
 

@@ -21,7 +21,6 @@ from syncd.config.units import (
     parse_size,
     parse_url_path,
     show_duration,
-    show_size,
 )
 
 
@@ -76,15 +75,6 @@ def test_a_size_is_bytes(text, size):
 def test_what_is_no_size_is_refused(value):
     with pytest.raises(ValueError, match="size in quotes"):
         parse_size(value)
-
-
-@given(st.integers(0, 10**15 - 1))
-def test_a_size_that_is_shown_reads_as_the_same(size):
-    assert parse_size(show_size(size)) == size
-
-
-def test_sizes_are_shown_in_their_largest_whole_unit():
-    assert [show_size(size) for size in (0, 1000, 1024, 1536, 3 << 30)] == ["0", "1000", "1KiB", "1536", "3GiB"]
 
 
 @pytest.mark.parametrize("value", ["8", 8.0, True, None])

@@ -31,6 +31,11 @@ def test_a_journal_that_is_not_there_is_said_to_be_absent_and_is_not_made(tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_journal_that_can_not_be_looked_for_is_said_to_be_so(tmp_path):
+    with pytest.raises(JournalUnavailable, match="can't be looked at: File name too long"):
+        SqliteReader(tmp_path / ("x" * 300))
+
+
 def test_a_file_that_is_no_journal_is_refused(tmp_path):
     path = tmp_path / "journal.db"
     path.write_bytes(b"something else" * 100)

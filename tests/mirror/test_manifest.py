@@ -179,6 +179,13 @@ def test_the_line_of_a_folder_leaves_out_superseded_versions():
     assert line == FolderLine(FOLDER, Template("d1e2", "Spring sale"), "medium-rectangle", 2, 18, 3)
 
 
+def test_the_line_of_a_folder_names_the_template_as_its_status_does():
+    renamed = replace(APPROVED, template=Template("d1e2", "Autumn sale"))
+    content = folder(listed(), status=renamed)
+    assert manifest.line_of(content).template.name == "Autumn sale"
+    assert said(manifest.folder_manifest(content))["template"]["name"] == "Autumn sale"
+
+
 def test_the_index_names_folders_and_exports_and_counts_folders_only():
     lines = [manifest.line_of(folder(listed(), OLDER)), FolderLine("Other/x", Template("", "Other"), "", 3, 100, 9)]
     content = said(manifest.index(lines, [manifest.export_line(EXPORT)], sequence=12, generated_at=1_790_000_000.1239))
@@ -190,7 +197,7 @@ def test_the_index_names_folders_and_exports_and_counts_folders_only():
         "folders": [
             {
                 "path": FOLDER,
-                "template": "d1e2",
+                "template": "Spring sale",
                 "format": "medium-rectangle",
                 "assets": 1,
                 "bytes": 7,

@@ -162,7 +162,9 @@ async def test_an_index_that_was_lost_or_is_behind_is_written_at_the_next_start(
         before = scene.daemon.index()
         await scene.daemon.stop()
         # As a crash between the folder's manifest and the index leaves it.
-        index.write_text(json.dumps({**before, "folders": [], "totals": dict.fromkeys(before["totals"], 0)}))
+        older = tmp_path / "older.json"
+        older.write_text(json.dumps({**before, "folders": [], "totals": dict.fromkeys(before["totals"], 0)}))
+        older.replace(index)  # at once: it is being watched
         await scene.daemon.start()
         await scene.settle()
         assert scene.daemon.index()["totals"] == before["totals"]

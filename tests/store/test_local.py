@@ -121,6 +121,15 @@ async def test_a_folder_published_again_takes_the_place_of_the_one_before(store,
         read("_exports/e1/old.png")
 
 
+async def test_a_folder_that_gave_way_to_another_leaves_nothing_behind(tree, root):
+    for _ in range(2):
+        temp = tree.temp()
+        temp.mkdir()
+        (temp / "a.png").write_bytes(b"content")
+        assert await tree.publish([Move(temp, "_exports/e1")]) == [None]
+    assert list((root / ".syncd" / "tmp").iterdir()) == []
+
+
 async def test_small_files_are_written_and_replaced(store, read):
     await store.write([("manifest.json", b"{}"), ("t/f/manifest.json", b"[]")])
     await store.write([("manifest.json", b"{ }")])
