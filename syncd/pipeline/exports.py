@@ -7,7 +7,6 @@ one move. What is no archive is published as the file that it is.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shutil
 import threading
 from pathlib import Path
@@ -18,7 +17,7 @@ from syncd.mirror.archive import extract
 from syncd.mirror.unzip import ArchiveRefused
 from syncd.model import ExportFile, Failed, Fetched, Job
 from syncd.pipeline import Works
-from syncd.pipeline.publishing import Publisher, Unpacked
+from syncd.pipeline.publishing import Publisher, Unpacked, discard
 
 
 async def publish_export(works: Works, publisher: Publisher, job: Job, fetched: Fetched) -> Failed | None:
@@ -37,8 +36,11 @@ async def publish_export(works: Works, publisher: Publisher, job: Job, fetched: 
     except OSError as error:
         raise StoreUnavailable(f"the export can't be unpacked: {error.strerror or error}") from error
     finally:
-        # What was published has moved away; whatever is left here is not wanted any more.
-        await asyncio.to_thread(_remove, into, fetched.path)
+        # What was published has moved away; whatever is left here is not wanted any more. After a cancellation
+        # the publisher may be moving it at this moment, and must find it whole: the next start clears up then.
+        task = asyncio.current_task()
+        if task is not None and not task.cancelling():
+            await asyncio.to_thread(_remove, into, fetched.path)
 
 
 async def _unpack(archive: Path, into: Path, config: Config) -> tuple[ExportFile, ...]:
@@ -67,5 +69,4 @@ async def _unpack(archive: Path, into: Path, config: Config) -> tuple[ExportFile
 
 def _remove(into: Path, archive: Path) -> None:
     shutil.rmtree(into, ignore_errors=True)
-    with contextlib.suppress(OSError):  # a mirror that is read-only now; the next start clears up
-        archive.unlink()
+    discard(archive)

@@ -23,7 +23,7 @@ from syncd.mirror.outages import Outages
 from syncd.model import Asset, Failed, Fetched, Job, Lane, Retry
 from syncd.pipeline import Works, count_finished, first_of, rules_of
 from syncd.pipeline.exports import publish_export
-from syncd.pipeline.publishing import Publisher
+from syncd.pipeline.publishing import Publisher, in_the_end
 from syncd.pipeline.room import Room
 from syncd.sources.abyssale_api import AbyssaleApi
 
@@ -181,15 +181,10 @@ def ending(job: Job, result: Retry | Failed, patience: Patience, now: float) -> 
 
 
 async def _settle(works: Works, job: Job, end: Again | GaveUp) -> None:
-    while True:
-        try:
-            finished = await works.journal.settle([end], rules_of(works.live.config), works.clock())
-        except JournalUnavailable as trouble:
-            log.warning("an outcome waits: %s", trouble)
-            await asyncio.sleep(_AFTER_TROUBLE)
-        else:
-            break
-    count_finished(works, finished)
+    rules = rules_of(works.live.config)
+    count_finished(
+        works, await in_the_end(lambda: works.journal.settle([end], rules, works.clock()), "an outcome waits")
+    )
     facts = {"delivery": job.delivery, "asset": job.asset.id, "path": job.key}
     match end:
         case Again() if end.why.parked:  # told once, of the host

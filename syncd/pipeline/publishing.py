@@ -94,7 +94,7 @@ class Publisher:
         later = []
         for waiting in self._waiting:
             if waiting.answer.cancelled():
-                _discard(waiting)
+                discard(waiting.fetched.path)
             elif waiting.job.visual in batch or len(batch) == _AT_ONCE:
                 later.append(waiting)
             else:
@@ -106,22 +106,20 @@ class Publisher:
         works = self._works
         rules = rules_of(works.live.config)
         fetched = [(item.job, item.fetched) for item in batch]
-        placements = await _in_the_end(
-            lambda: works.journal.place(fetched, rules), "fetched files wait for their place"
-        )
+        placements = await in_the_end(lambda: works.journal.place(fetched, rules), "fetched files wait for their place")
         placed = list(zip(batch, placements, strict=True))
         moves = [move for item, place in placed if isinstance(place, Placement) for move in _moves(item, place)]
         try:
             moved = await works.store.publish(moves)
         except StoreUnavailable as trouble:
             for item in batch:
-                _discard(item)
+                discard(item.fetched.path)
                 if not item.answer.done():
                     item.answer.set_exception(trouble)
             return
         faults = iter(moved)
         endings = [self._ending(item, placement, faults) for item, placement in placed]
-        finished = await _in_the_end(
+        finished = await in_the_end(
             lambda: works.journal.settle(endings, rules, works.clock()), "published files wait for their record"
         )
         count_finished(works, finished)
@@ -157,11 +155,11 @@ class Publisher:
             case Dropped():
                 metrics.asset(asset.source, "superseded")
                 log.info("asset dropped", extra={**facts, "reason": end.why})
-                _discard(item)
+                discard(item.fetched.path)
             case GaveUp():
                 metrics.asset(asset.source, "failed")
                 log.error("asset failed", extra={**facts, "reason": end.why.reason})
-                _discard(item)
+                discard(item.fetched.path)
         if not item.answer.done():
             item.answer.set_result(None)
 
@@ -190,8 +188,8 @@ async def recover(works: Works) -> None:
         await works.journal.forget_placing()
 
 
-async def _in_the_end(ask: Callable[[], Awaitable[Sequence[Answer]]], waiting: str) -> Sequence[Answer]:
-    """Ask the journal however long it takes: the files are there already."""
+async def in_the_end(ask: Callable[[], Awaitable[Sequence[Answer]]], waiting: str) -> Sequence[Answer]:
+    """Ask the journal until it answers: what happened has happened, and must be recorded."""
     while True:
         try:
             return await ask()
@@ -209,7 +207,7 @@ def _moves(item: _Waiting, placement: Placement) -> list[Move]:
     return moves
 
 
-def _discard(item: _Waiting) -> None:
-    """Remove the download of something that won't be published; what was unpacked is its maker's to remove."""
+def discard(temp: Path) -> None:
+    """Remove a download that won't be published, as far as the mirror lets it go."""
     with contextlib.suppress(OSError):  # a mirror that is read-only now; the next start clears up
-        item.fetched.path.unlink()
+        temp.unlink()
