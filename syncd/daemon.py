@@ -47,6 +47,7 @@ from syncd.sources.abyssale_api import AbyssaleApi
 log = logging.getLogger(__name__)
 
 _PRUNE_EVERY = 3600.0
+_ORDERS_EVERY = 0.5
 _LAG_EVERY = 1.0
 _LAST_LOOK = 0.5  # seconds in which the admin listener answers what it has been asked
 _ADMIN_TIMEOUT = 30.0
@@ -165,6 +166,7 @@ class Daemon:
                 serve(read_deliveries(works), "reader"),
                 serve(self._room.watch(), "disk watch"),
                 serve(self._forget_old(), "retention"),
+                serve(self._notice_orders(), "orders"),
                 serve(self._watch_loop(), "loop watch"),
             ]
             self._listeners.open(services)
@@ -269,6 +271,21 @@ class Daemon:
                 log.warning("old deliveries stay: %s", trouble)
                 more = 0
             await asyncio.sleep(0 if more else _PRUNE_EVERY)
+
+    async def _notice_orders(self) -> None:
+        """Look for work when a command has changed the journal."""
+        works = self._works
+        while True:
+            await asyncio.sleep(_ORDERS_EVERY)
+            try:
+                disturbed = await works.journal.disturbed()
+            except JournalUnavailable as trouble:
+                log.warning("orders wait: %s", trouble)
+                continue
+            if disturbed:
+                works.journal.arrived.set()
+                works.wake_lanes()
+                works.changed.set()
 
     async def _watch_loop(self) -> None:
         """Measure how late the loop runs what is due."""

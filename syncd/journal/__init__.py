@@ -209,6 +209,9 @@ class Journal(Protocol):
     async def prune(self, before: float) -> int:
         """Forget some finished deliveries received before, and what they left without a file; 0 when none is left."""
 
+    async def disturbed(self) -> bool:
+        """Tell if somebody else has committed something since this was asked last, an operator's command."""
+
     async def recall(self, name: str) -> str | None:
         """A fact noted about this installation, such as the id of its mirror root."""
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from syncd.errors import Ambiguous, JournalUnavailable
 from syncd.journal.rows import asset_of, failure_of, stale_export_of, stale_folder_of
-from syncd.journal.schema import connect
+from syncd.journal.schema import connect, exists
 from syncd.model import AssetState, ExportContents, FolderContents, Outcome, rfc3339
 
 FAILURES = 100
@@ -39,13 +39,8 @@ class SqliteReader:
     """
 
     def __init__(self, path: Path) -> None:
-        try:
-            there = path.exists()
-        except OSError as error:  # in a folder that only the daemon may enter, say
-            raise JournalUnavailable(f"the journal {path} can't be looked at: {error.strerror}") from error
-        if not there:
-            raise JournalUnavailable(f"there is no journal at {path} yet", hint="`syncd run` makes it")
-        self._db = connect(path, create=False)
+        exists(path)
+        self._db = connect(path, "read")
 
     def close(self) -> None:
         """Close the connection."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
+from typing import Literal
 
 from syncd.errors import JournalUnavailable
 
@@ -121,19 +122,29 @@ CREATE TABLE templates(
 """
 
 
-def connect(path: Path, *, create: bool) -> sqlite3.Connection:
-    """Open the database. With `create`, a missing one is made; without, it is only read.
+def exists(path: Path) -> None:
+    """Raise JournalUnavailable where there is no journal at `path` yet."""
+    try:
+        there = path.exists()
+    except OSError as error:  # in a folder that only the daemon may enter, say
+        raise JournalUnavailable(f"the journal {path} can't be looked at: {error.strerror}") from error
+    if not there:
+        raise JournalUnavailable(f"there is no journal at {path} yet", hint="`syncd run` makes it")
+
+
+def connect(path: Path, to: Literal["make", "write", "read"]) -> sqlite3.Connection:
+    """Open the database to read it, to write it, or to write it and make it where there is none.
 
     Raises JournalUnavailable where it can't be opened, is no journal, or is from a newer syncd.
     """
     try:
-        if create:
+        if to == "make":
             path.parent.mkdir(parents=True, exist_ok=True)
-        mode = "rwc" if create else "rw"
+        mode = "rwc" if to == "make" else "rw"
         uri = f"{path.absolute().as_uri()}?mode={mode}"
         db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
         try:
-            _prepare(db, path, create=create)
+            _prepare(db, path, to)
         except BaseException:
             db.close()
             raise
@@ -142,7 +153,7 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
     return db
 
 
-def _prepare(db: sqlite3.Connection, path: Path, *, create: bool) -> None:
+def _prepare(db: sqlite3.Connection, path: Path, to: str) -> None:
     db.row_factory = sqlite3.Row
     (found,) = db.execute("PRAGMA user_version").fetchone()
     if found > VERSION:
@@ -150,9 +161,9 @@ def _prepare(db: sqlite3.Connection, path: Path, *, create: bool) -> None:
             f"the journal {path} was written by a newer syncd (format {found}, this one knows {VERSION})",
             hint="install the newer syncd again",
         )
-    if not create:
-        if found != VERSION:
-            raise JournalUnavailable(f"{path} is not a journal of syncd")
+    if to != "make" and found != VERSION:
+        raise JournalUnavailable(f"{path} is not a journal of syncd")
+    if to == "read":
         db.execute("PRAGMA query_only=ON")
         return
     db.execute("PRAGMA journal_mode=WAL")

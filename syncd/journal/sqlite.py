@@ -47,6 +47,7 @@ class SqliteJournal:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._waiting: list[tuple[Work, asyncio.Future[Any]]] = []
         self._committing: asyncio.Task[None] | None = None
+        self._version: int | None = None  # as SQLite counts what other connections commit
 
     async def close(self) -> None:
         """Commit what still waits, then close."""
@@ -232,6 +233,21 @@ class SqliteJournal:
         """Record that these files are gone."""
         await self._ask(lambda db: db.executemany("DELETE FROM removals WHERE key = ?", [(key,) for key in keys]))
 
+    # Others
+
+    async def disturbed(self) -> bool:
+        """Tell if somebody else has committed something since this was asked last, an operator's command."""
+
+        def look() -> bool:
+            try:
+                (version,) = self._db.execute("PRAGMA data_version").fetchone()
+            except sqlite3.Error as error:
+                raise JournalUnavailable(f"the journal can't be read: {error}") from error
+            before, self._version = self._version, version
+            return before not in (None, version)
+
+        return await self._loop.run_in_executor(self._thread, look)
+
     # Facts
 
     async def recall(self, name: str) -> str | None:
@@ -260,7 +276,7 @@ async def open_journal(path: Path) -> AsyncIterator[SqliteJournal]:
             owned.enter_context(sole_owner(lock_path(path), f"the journal {path}"))
         except OSError as error:
             raise JournalUnavailable(f"the journal {path} can't be opened: {error}") from error
-        journal = SqliteJournal(connect(path, create=True), asyncio.get_running_loop())
+        journal = SqliteJournal(connect(path, "make"), asyncio.get_running_loop())
         try:
             yield journal
         finally:
