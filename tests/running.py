@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from nursery import Child, born
 
 from syncd.demo.send import deliver
 
@@ -65,15 +66,19 @@ def free_port() -> int:
 
 
 class Running:
-    """One daemon process below `folder`, and the questions that tests ask of it."""
+    """One daemon process below `folder`, and the questions that tests ask of it.
 
-    def __init__(self, folder: Path) -> None:
+    A `fresh` one has an interpreter of its own, as users start it; others come from the nursery.
+    """
+
+    def __init__(self, folder: Path, *, fresh: bool = False) -> None:
         self.folder = folder
+        self.fresh = fresh
         self.root = folder / "mirror"
         self.config = folder / "config" / "sync.toml"
         self.port, self.admin = free_port(), free_port()
         self.log = folder / "log"
-        self.process: asyncio.subprocess.Process
+        self.process: Child | asyncio.subprocess.Process
         self.session: aiohttp.ClientSession
 
     def write_config(self, text: str | None = None, **sections: str) -> None:
@@ -87,11 +92,13 @@ class Running:
 
     async def start(self) -> None:
         """Start the process and wait until it accepts."""
+        command, env = ("run", "--config", str(self.config)), {**os.environ, "TEST_SECRET": SECRET}
         with self.log.open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "syncd", "run", "--config", str(self.config),
-                env={**os.environ, "TEST_SECRET": SECRET}, stderr=log,
-            )  # fmt: skip
+            if self.fresh:
+                syncd = sys.executable, "-m", "syncd"
+                self.process = await asyncio.create_subprocess_exec(*syncd, *command, env=env, stderr=log)
+            else:
+                self.process = await born("syncd.cli:main", *command, env=env, stderr=log)
         await self.until(self.answers, "the daemon answers")
 
     async def answers(self) -> bool:
@@ -163,9 +170,9 @@ class Running:
 
 
 @asynccontextmanager
-async def running(folder: Path, **sections: str) -> AsyncIterator[Running]:
+async def running(folder: Path, *, fresh: bool = False, **sections: str) -> AsyncIterator[Running]:
     """A daemon that is stopped at the end, and must have stopped well."""
-    daemon = Running(folder)
+    daemon = Running(folder, fresh=fresh)
     async with aiohttp.ClientSession() as daemon.session:
         daemon.write_config(**sections)
         await daemon.start()
@@ -173,5 +180,6 @@ async def running(folder: Path, **sections: str) -> AsyncIterator[Running]:
             yield daemon
         finally:
             if daemon.process.returncode is None:
+                await daemon.session.close()  # or the stop waits a moment for what else it may ask
                 code = await daemon.stop()
                 assert code == 0, daemon.log.read_text()[-4000:]

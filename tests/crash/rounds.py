@@ -13,7 +13,6 @@ import os
 import random
 import signal
 import sqlite3
-import sys
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -23,6 +22,7 @@ from typing import Any
 
 import aiohttp
 from crash.saboteur import CALLS, MIRROR, REFUSED, STEPS, Sabotage
+from nursery import born
 from running import PATIENCE, SECRET, Running
 from truth import Truth
 
@@ -30,7 +30,6 @@ from syncd.demo import payloads
 from syncd.demo.artwork import archive, artwork
 from syncd.demo.stage import Stage
 
-SABOTEUR = Path(__file__).with_name("saboteur.py")
 FOLDER = "Spring sale/medium-rectangle"
 BIG = artwork("png", 77) + bytes(3 << 20)
 MEMBERS = {f"{number % 3}/{number}.png": artwork("png", 100 + number) for number in range(9)}
@@ -74,8 +73,8 @@ class Sabotaged(Running):
     async def begin(self, sabotage: Sequence[Sabotage] = ()) -> None:
         """Start the process."""
         with self.log.open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable, str(SABOTEUR), str(self.config), str(self.folder / "struck"), stderr=log,
+            self.process = await born(
+                "crash.saboteur:main", str(self.config), str(self.folder / "struck"), stderr=log,
                 env={**os.environ, "TEST_SECRET": SECRET, "SABOTAGE": json.dumps([asdict(one) for one in sabotage])},
             )  # fmt: skip
 

@@ -1,7 +1,7 @@
 """The daemon with a saboteur inside: it dies, or its disk fails, at steps that were chosen before.
 
-Run as `python tests/crash/saboteur.py CONFIG STRUCK` with the plan, a JSON list of `Sabotage`,
-in `$SABOTAGE`; what is done is appended to the file STRUCK, a line each. The hooks wrap functions
+A process calls `main` with the arguments CONFIG STRUCK and the plan, a JSON list of `Sabotage`, in
+`$SABOTAGE`; what is done is appended to the file STRUCK, a line each. The hooks wrap functions
 from outside and exist here only; syncd knows nothing of them. Pauses after trouble are
 shortened, so that a round takes a second and not a minute.
 """
@@ -214,7 +214,8 @@ def _hurry() -> None:
     publishing._AFTER_TROUBLE = lanes._AFTER_TROUBLE = reading._AFTER_TROUBLE = 0.05
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the daemon as planned, and exit."""
     sqlite3.connect = functools.partial(sqlite3.connect, factory=Connection)  # type: ignore[assignment]
     _hurry()
     told = os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC)
