@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -25,6 +26,7 @@ class Origin:
         self.targets: list[str] = []
         self.head = ""
         self.base = ""
+        self.port = 0
         self._connections: set[asyncio.Task[None]] = set()
 
     def url(self, path: str, *answers: Answer) -> str:
@@ -52,10 +54,10 @@ class Origin:
             writer.close()
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Origin]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        host, port = server.sockets[0].getsockname()
-        self.base = f"http://{host}:{port}"
+    async def running(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[Origin]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=tls)
+        host, self.port = server.sockets[0].getsockname()
+        self.base = f"{'https' if tls else 'http'}://{host}:{self.port}"
         try:
             yield self
         finally:

@@ -8,17 +8,23 @@ that a repaired one is noticed. No problem ever carries the text of a secret.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import unquote
 
 from pydantic import BeforeValidator, Field, ValidationInfo
 
 from syncd.config.units import Notation
 
 _SECRET_BYTES = 64 << 10
+_PROXY = re.compile(
+    r"https?://(?:([A-Za-z0-9._~!$&'()*+,;=:%-]*)@)?(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})/?"
+)
+_PORTS = range(1, 65_536)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +133,7 @@ def _resolve_secret(value: object, info: ValidationInfo) -> Secret:
             text, origin = _read_secret(path), str(path)
         case {"credential": str(name), **rest} if not rest:
             path = _resolve_file(_credential(name, around.environ), info)
-            text, origin = _read_secret(path), str(path)
+            text, origin = _read_secret(path), f"the credential {name}, whose file LoadCredential= in the unit names,"
         case _:
             raise ValueError('must be { env = "NAME" }, { file = "path" }, { credential = "name" } or text in quotes')
     if not text:
@@ -135,6 +141,22 @@ def _resolve_secret(value: object, info: ValidationInfo) -> Secret:
     if not text.isprintable():  # a line end would break a header, bytes that are no text every use
         raise ValueError(f"{origin} has characters that can't be printed, such as a line end")
     return Secret(text, plain=origin == "the text")
+
+
+def _resolve_proxy(value: object, info: ValidationInfo) -> Secret:
+    """Read the URL of an HTTP proxy. One without a user is no secret, so that nobody is warned of it."""
+    secret = _resolve_secret(value, info)
+    match = _PROXY.fullmatch(secret.text)
+    if match is None or int(match[2]) not in _PORTS:
+        raise ValueError(
+            "must be http://host:port or http://user:password@host:port, also with https://; "
+            "what is not a letter, a digit or one of -._~ in user and password as %XX"
+        )
+    try:
+        unquote(match[1] or "", errors="strict").encode("latin-1")
+    except UnicodeError:
+        raise ValueError("must have a user and a password in Latin-1: a proxy is told no others") from None
+    return Secret(secret.text, plain=secret.plain and match[1] is not None)
 
 
 def _credential(name: str, environ: Mapping[str, str]) -> str:
@@ -187,6 +209,9 @@ JournalUrl = Annotated[str, Notation(_resolve_journal, {"type": "string", "patte
 
 SecretText = Annotated[Secret, Notation(_resolve_secret, {"anyOf": [_TEXT, *_SECRET_FORMS]})]
 """One secret, resolved."""
+
+ProxyUrl = Annotated[Secret, Notation(_resolve_proxy, {"anyOf": [_TEXT, *_SECRET_FORMS]})]
+"""The URL of an HTTP proxy, which may hold a password: resolved like any secret."""
 
 SecretTexts = Annotated[
     tuple[SecretText, ...],

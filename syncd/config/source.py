@@ -30,7 +30,7 @@ class AbyssaleSource(Section):
     """Addresses and networks that may send; empty: any."""
 
     api_key: SecretText | None = None
-    """For the platform's API, which knows the new URL of a file whose old one has gone."""
+    """For the platform's API: `import`, `webhooks`, and the new URL of a file whose old one has gone."""
 
     events: Filled[Literal["NEW_BANNER", "NEW_BANNER_BATCH", "NEW_EXPORT", "TEMPLATE_STATUS"]] = written(
         ["NEW_BANNER", "NEW_BANNER_BATCH", "NEW_EXPORT", "TEMPLATE_STATUS"]

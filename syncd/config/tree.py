@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import ValidationInfo, field_validator
 
-from syncd.config.references import FolderPath, JournalUrl, WatchedPath, check_certificate, surroundings
+from syncd.config.references import FolderPath, JournalUrl, ProxyUrl, WatchedPath, check_certificate, surroundings
 from syncd.config.section import Filled, Listing, Section, written
 from syncd.config.source import Sources
 from syncd.config.units import Address, ExportLayout, HostPattern, Layout, Listen, Network, duration, mode, number, size
@@ -177,6 +177,13 @@ class Download(Section):
 
     allow_private: bool = False
     """Also fetch from loopback, private, link-local, ... addresses."""
+
+    proxy: ProxyUrl | None = None
+    """All downloads go through this HTTP proxy, https by CONNECT; http_proxy and the like are ignored.
+
+    It may have a private address itself. It is the proxy that resolves names then, so that it has to refuse those that
+    lead to private addresses; numeric ones are refused here as ever.
+    """
 
 
 class Retry(Section):

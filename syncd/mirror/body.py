@@ -68,10 +68,10 @@ async def save(
 
 
 async def _take(arrival: _Arrival, part: Part, declared: str, kind: Kind) -> None:
-    """Write what arrives, up to a fault; no beginning that is too short to keep or is not what was announced."""
+    """Write what arrives, up to a fault; no beginning that is too short to tell, or not what was announced."""
     piece = await arrival.piece()
     if not part.received:
-        if arrival.fault is not None and len(piece) <= SMALL:
+        if arrival.fault is not None and len(piece) < HEAD:
             raise arrival.fault
         if not piece:
             raise Setback("an empty body")

@@ -18,10 +18,11 @@ from urllib.parse import urljoin
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
+from yarl import URL
 
 from syncd import __version__
-from syncd.config.tree import Download
-from syncd.mirror.guard import PrivateAddress, admit, socket_factory
+from syncd.config import Download, Secret
+from syncd.mirror.guard import PrivateAddress, admit, proxy_of, server_of, socket_factory
 from syncd.mirror.setback import Lasting, Setback
 
 READ_BUFFER = 512 << 10
@@ -42,19 +43,23 @@ _SECONDS = re.compile(r"[0-9]{1,15}")
 _DATE = re.compile(r"[A-Z][a-z]{2}, ([0-9]{2}) ([A-Z][a-z]{2}) ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT")
 
 
-def open_client(*, allow_private: bool, resolver: AbstractResolver | None = None) -> aiohttp.ClientSession:
+def open_client(
+    *, allow_private: bool, proxy: Secret | None = None, resolver: AbstractResolver | None = None
+) -> aiohttp.ClientSession:
     """Open the session that downloads share; the caller closes it. Needs a running loop.
 
-    It keeps no cookies, reads no proxy settings, never unpacks a body and dials public
-    addresses only, unless `allow_private`. All other settings come with each request.
+    It keeps no cookies, reads no proxy settings of the environment, never unpacks a body and
+    dials public addresses only, unless `allow_private`. With a `proxy` that is all it dials,
+    wherever that may be. All other settings come with each request.
     """
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             limit=0,  # slots are counted before a connection is asked for
             ttl_dns_cache=DNS_TTL,
             resolver=resolver,
-            socket_factory=socket_factory(allow_private=allow_private),
+            socket_factory=socket_factory(allow_private=allow_private or proxy is not None),
         ),
+        proxy=URL(proxy.text) if proxy else None,
         headers={"User-Agent": f"syncd/{__version__}", "Accept-Encoding": "identity"},
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
@@ -77,9 +82,10 @@ async def ask(
     Where the headers of `rest` ask for the rest of a file, a 206 or 416 is handed over as well.
 
     Whatever goes wrong, while the body is read as well, is raised as a Setback. Headers have
-    to be complete in `stall_timeout`, then each piece of the body has.
+    to be complete in `stall_timeout`, then each piece of the body has. The client is one that was
+    opened for the proxy of `download`, if it has one.
     """
-    answered = False
+    server, proxy, answered = server_of(text), proxy_of(download), False
     timeout = aiohttp.ClientTimeout(total=None, connect=download.connect_timeout, sock_read=download.stall_timeout)
     try:
         for _ in range(MAX_REDIRECTS + 1):
@@ -88,14 +94,17 @@ async def ask(
                 response = await client.get(url, headers=rest, allow_redirects=False, timeout=timeout)
             async with response:
                 if response.status not in _REDIRECTS:
-                    _judge(response, now(), continuing=bool(rest))
+                    if proxy and response.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+                        raise _refused_by(proxy, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED, server)
+                    _judge(response, now(), server, continuing=bool(rest))
                     answered = True
                     yield response
                     return
                 text = _target(response, text)
     except (aiohttp.ClientError, TimeoutError) as error:
-        # A body that breaks is the file's trouble: it may be continued, and others may pass.
-        raise _setback(error, download, troubled=not answered) from error
+        # A body that breaks is the file's trouble: it may be continued, and others may pass. The error itself
+        # stays here, because it may hold the proxy's password.
+        raise _setback(error, download, proxy, "" if answered else server) from None
     raise Setback(f"more than {MAX_REDIRECTS} redirects")
 
 
@@ -120,7 +129,7 @@ def retry_after(value: str, now: float) -> float | None:
     return min(at - now, LONGEST_WISH) if at > now else None
 
 
-def _judge(response: aiohttp.ClientResponse, now: float, *, continuing: bool) -> None:
+def _judge(response: aiohttp.ClientResponse, now: float, server: str, *, continuing: bool) -> None:
     """Let a 200 with a plain body pass, and what answers for the rest; raise what any other answer means."""
     status = response.status
     if continuing and status in _FOR_THE_REST:
@@ -135,10 +144,11 @@ def _judge(response: aiohttp.ClientResponse, now: float, *, continuing: bool) ->
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _PASSING:
         raise Setback(f"HTTP {status}", Lasting.FINAL)
     wishes = response.headers.getall("Retry-After", [])
+    troubled = status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
     raise Setback(
         f"HTTP {status}",
         after=retry_after(wishes[0].strip(), now) if len(wishes) == 1 else None,
-        troubled=status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR,
+        troubled=server if troubled else "",
     )
 
 
@@ -152,15 +162,25 @@ def _target(response: aiohttp.ClientResponse, text: str) -> str:
     raise Setback(f"HTTP {response.status} without a usable Location")
 
 
-def _setback(error: aiohttp.ClientError | TimeoutError, download: Download, *, troubled: bool) -> Setback:
-    """Say what a network error was, in words that hold no URL."""
+def _refused_by(proxy: str, status: int, server: str) -> Setback:
+    """Say what a proxy answered in its own name. A server that it can't or won't reach is no trouble of its own."""
+    unknown = status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
+    return Setback(f"HTTP {status} of the proxy {proxy}", troubled=proxy if unknown else server)
+
+
+def _setback(error: aiohttp.ClientError | TimeoutError, download: Download, proxy: str, server: str) -> Setback:
+    """Say what a network error was, in words that hold no URL, and whose, unless `server` is ""."""
     match error:
+        case aiohttp.ClientHttpProxyError(status=status):
+            return _refused_by(proxy, status, server)
+        case aiohttp.ClientProxyConnectionError() | aiohttp.ClientConnectorDNSError() if proxy:
+            return Setback(f"no connection to the proxy {proxy} ({_told(error.os_error)})", troubled=proxy)
         case aiohttp.ClientConnectorError(os_error=PrivateAddress() as refused):
             return Setback(f"a refused URL ({refused})", Lasting.FINAL)
         case aiohttp.InvalidURL():  # a number as the host, among others
             return Setback("a refused URL (not a URL)", Lasting.FINAL)
         case aiohttp.ClientConnectorError(os_error=cause):
-            reason = f"no connection ({cause.strerror or type(cause).__name__})"
+            reason = f"no connection ({_told(cause)})"
         case aiohttp.ConnectionTimeoutError():
             reason = f"no connection within {download.connect_timeout:g}s"
         case TimeoutError():
@@ -171,4 +191,8 @@ def _setback(error: aiohttp.ClientError | TimeoutError, download: Download, *, t
             reason = "an answer that is not HTTP"
         case _:
             reason = f"a broken connection ({type(error).__name__})"
-    return Setback(reason, troubled=troubled)
+    return Setback(reason, troubled=server)
+
+
+def _told(cause: OSError) -> str:
+    return cause.strerror or type(cause).__name__

@@ -21,10 +21,10 @@ from syncd.config.tree import Config
 from syncd.config.tree import Retry as Patience
 from syncd.mirror.body import save
 from syncd.mirror.client import ask
-from syncd.mirror.guard import host_of, server_of, shown
+from syncd.mirror.guard import host_of, proxy_of, server_of, shown
 from syncd.mirror.limits import Bandwidth, Slots
 from syncd.mirror.outages import Outages
-from syncd.mirror.part import Part
+from syncd.mirror.part import Part, Parts
 from syncd.mirror.setback import Lasting, Setback
 from syncd.model import Asset, Failed, Fetched, Retry
 
@@ -53,6 +53,7 @@ LookUp = Callable[[Asset], Awaitable[Asset | Retry | Failed]]
 async def fetch(
     asset: Asset,
     *,
+    parts: Parts,
     temp: Callable[[], Path],
     borrow: Borrow,
     slots: Slots,
@@ -64,16 +65,17 @@ async def fetch(
     """Download an asset in one go: at most `retry.attempts` attempts with waits between them.
 
     Each attempt works under the terms of its time and writes to a fresh path from `temp`, or
-    continues what an earlier one had to leave off; a slot is held only while a URL is being
-    asked. A file that is missing to the end of the go is looked up, and asked for where it is by
-    then. Failed means that no URL of the asset will ever give it, Retry that a later go may do;
-    `after` is then the server's wish. Where all servers that might have it are down, the go ends
-    at once as a parked Retry.
+    continues what an earlier one, of an earlier go maybe, had to leave off in `parts`; these
+    are the caller's to keep or discard afterwards. A slot is held only while a URL is being asked.
+    A file that is missing to the end of the go is looked up, and asked for where it is by then.
+    Failed means that no URL of the asset will ever give it, Retry that a later go may do; `after`
+    is then the server's wish. Where all servers that might have it are down, or the proxy is, the
+    go ends at once as a parked Retry.
 
     Raises StoreUnavailable where the temp file can't be written, which is nobody's attempt,
     and what `temp` and `sleep`, the wait between attempts, raise.
     """
-    go = _Go(asset, temp, borrow, slots, bandwidth, outages, look_up)
+    go = _Go(asset, parts, temp, borrow, slots, bandwidth, outages, look_up)
     attempts = AsyncRetrying(
         retry=retry_if_exception_type(Setback), stop=go.is_over, wait=go.pause, sleep=sleep, reraise=True
     )
@@ -86,8 +88,6 @@ async def fetch(
         if setback.lasting is Lasting.PASSING:
             return Retry(reason, go.number, setback.after)
         return Failed(reason, go.number)
-    finally:
-        go.clear_away()
 
 
 class _Go:
@@ -96,6 +96,7 @@ class _Go:
     def __init__(
         self,
         asset: Asset,
+        parts: Parts,
         temp: Callable[[], Path],
         borrow: Borrow,
         slots: Slots,
@@ -104,6 +105,7 @@ class _Go:
         look_up: LookUp,
     ) -> None:
         self._asset = asset
+        self._parts = parts
         self._temp = temp
         self._borrow = borrow
         self._slots = slots
@@ -112,7 +114,6 @@ class _Go:
         self._look_up = look_up
         self._asked = False
         self._refused: dict[str, Setback] = {}
-        self._parts: dict[str, Part] = {}
         self.number = 0
         self.retry: Patience
 
@@ -159,11 +160,6 @@ class _Go:
                 setbacks.append(Setback(reason, after=after))
         raise _all_of(setbacks)
 
-    def clear_away(self) -> None:
-        """Remove what was begun and is of no use any more."""
-        for part in self._parts.values():
-            part.discard()
-
     def is_over(self, state: RetryCallState) -> bool:
         """Tell tenacity when a go ends: nothing to hope for, or no attempt left, or the server wants long."""
         setback = _setback_of(state)
@@ -185,9 +181,11 @@ class _Go:
         self._outages.check(server)
         try:
             async with self._slots.hold(host_of(url)):
-                with self._outages.attempt(server, self._asset.id):
-                    self._asked = True
-                    return await self._download(url)
+                with self._borrow() as terms:
+                    proxy = proxy_of(terms.config.download)
+                    with self._outages.attempt(server, self._asset.id), self._outages.attempt(proxy, self._asset.id):
+                        self._asked = True
+                        return await self._download(url, terms)
         except Setback as setback:
             if setback.parked:
                 raise
@@ -196,22 +194,21 @@ class _Go:
                 self._refused[url] = named
             raise named from setback
 
-    async def _download(self, url: str) -> Fetched:
+    async def _download(self, url: str, terms: Terms) -> Fetched:
         began, path = time.monotonic(), self._temp()
         part = self._parts.get(url)
         if part is None or not part.received:
             part = self._parts[url] = Part(path)
-        with self._borrow() as terms:
-            download = terms.config.download
-            async with ask(terms.client, url, download, rest=part.wish()) as response:
-                body = await save(
-                    response,
-                    part,
-                    declared=self._asset.type,
-                    kind=self._asset.kind,
-                    max_size=download.max_size,
-                    bandwidth=self._bandwidth,
-                )
+        download = terms.config.download
+        async with ask(terms.client, url, download, rest=part.wish()) as response:
+            body = await save(
+                response,
+                part,
+                declared=self._asset.type,
+                kind=self._asset.kind,
+                max_size=download.max_size,
+                bandwidth=self._bandwidth,
+            )
         del self._parts[url]
         return Fetched(
             path=part.path,

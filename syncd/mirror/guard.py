@@ -72,6 +72,7 @@ _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"(?=.{{1,254}}\Z)(?:{_LABEL}\.)*{_LABEL}\.?|[0-9a-f:.]*:[0-9a-f:.]*")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _AS_GIVEN = re.compile(r"[!-~]+")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
 class PrivateAddress(OSError):
@@ -129,7 +130,21 @@ def admit(text: str, download: Download) -> URL:
         raise _refusal("no usable host")
     if not any(fnmatchcase(host.rstrip("."), pattern) for pattern in download.allowed_hosts):
         raise _refusal(f"host {host} is not in download.allowed_hosts")
+    if not (download.allow_private or _may_be_public(host.rstrip("."))):
+        raise _refusal("not a public address")
     return url
+
+
+def _may_be_public(host: str) -> bool:
+    """Tell whether a host is a public address, or a name, whose addresses are seen when they are dialled.
+
+    Behind a proxy we dial nobody, so what needs no look-up is judged here. A host that ends in a number is an IPv4
+    address in some notation (https://url.spec.whatwg.org/#ends-in-a-number-checker): only the usual one is read.
+    """
+    last = host.rpartition(".")[2]
+    if ":" in host or _NUMBER.fullmatch(last):
+        return is_public(host)
+    return last != "localhost"  # RFC 6761, section 6.3
 
 
 def host_of(text: str) -> str:
@@ -141,11 +156,19 @@ def host_of(text: str) -> str:
 
 
 def server_of(text: str) -> str:
-    """Name the server of a URL: its host, with the port unless it is the usual one; "" where there is none."""
+    """Name the server of a URL: its host, with the port unless it is the usual one; "" where there is none.
+
+    No user or password is in it.
+    """
     try:
         return (_parse(text).host_port_subcomponent or "").lower()
     except Setback:
         return ""
+
+
+def proxy_of(download: Download) -> str:
+    """Name the proxy in use, without user and password; "" for none."""
+    return server_of(download.proxy.text) if download.proxy else ""
 
 
 def shown(text: str) -> str:

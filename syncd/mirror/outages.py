@@ -1,4 +1,4 @@
-"""Which servers are down, so that they are asked now and then instead of by everyone.
+"""Which servers, or proxies, are down, so that they are asked now and then instead of by everyone.
 
 A server is down once several assets in a row could not get an answer from it, or were told that
 it can't serve. Then one attempt at a time probes it, after pauses that double, and all others
@@ -65,11 +65,21 @@ class Outages:
         if outage is not None and outage.pause and (outage.probing or self._clock() < outage.due):
             raise self._put_off(server, outage)
 
+    def down(self) -> int:
+        """Count the servers that are down."""
+        return sum(outage.pause > 0 for outage in self._known.values())
+
+    def hurry(self) -> None:
+        """Let each server that is down be probed by the next attempt, whatever its pause: somebody asks for it."""
+        for outage in self._known.values():
+            outage.due = min(outage.due, self._clock())
+
     @contextmanager
     def attempt(self, server: str, asset: str) -> Iterator[None]:
-        """Check, and learn from what comes of the block, which asks this server for an asset.
+        """Check, and learn from what comes of the block, which asks this server for an asset, or through this proxy.
 
-        Where the server is down after a failure, its Setback is raised as a parked one.
+        Where it is down after a failure, the Setback is raised as a parked one. What troubles
+        another is passed on; nothing is ever known to trouble "".
         """
         self.check(server)
         outage = self._known.get(server)
@@ -79,12 +89,12 @@ class Outages:
         try:
             yield
         except Setback as setback:
-            if setback.troubled:
+            if setback.troubled and setback.troubled == server:
                 outage = self._failed(server, asset, setback, probed)
                 if outage.pause:
                     raise self._put_off(server, outage) from setback
-            elif setback.lasting is not Lasting.FINAL:  # a refusal may have been ours, before anyone was asked
-                self._answered(server)
+            elif not (setback.troubled or setback.parked or setback.lasting is Lasting.FINAL):
+                self._answered(server)  # which a refusal, maybe ours, and another's trouble don't tell
             raise
         else:
             self._answered(server)

@@ -1,8 +1,9 @@
 """A download on the disk: a temp file with its digests, and how the rest of one is asked for.
 
-Within a go, a body that was cut short is continued where its server can prove that it is
-still the same file, by a strong ETag. No other content is ever joined to what is here. What a
-body may hold and how fast it has to come is `body`'s business, when to ask again `fetch`'s.
+A body that was cut short is continued where its server can prove that it is still the same
+file, by a strong ETag. No other content is ever joined to what is here. Parts outlive a go on a
+shelf, but not the process, which alone has their digests. What a body may hold and how fast it
+has to come is `body`'s business, when to ask again `fetch`'s.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,12 +23,14 @@ import aiohttp
 
 from syncd.errors import StoreUnavailable
 from syncd.mirror.setback import Setback
+from syncd.mirror.waste import throw_away
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-WORTH_KEEPING = 256 << 10
-"""Bytes from which on the rest is asked for; what is smaller comes again as a whole."""
+MOST_PARTS = 1000
+MOST_BYTES = 8 << 30
+"""What a shelf holds. Who comes when it is full begins anew: it must not push out what has come further."""
 
 _STRONG_ETAG = re.compile(r'"[!#-~]{1,256}"')
 _MD5_ETAG = re.compile(r'"([0-9a-fA-F]{32})"')
@@ -62,7 +65,7 @@ class Part:
     @property
     def can_go_on(self) -> bool:
         """Tell whether the rest may be asked for."""
-        return bool(self._etag) and self.length is not None and WORTH_KEEPING < self.received < self.length
+        return bool(self._etag) and self.length is not None and 0 < self.received < self.length
 
     def wish(self) -> Mapping[str, str]:
         """Give the headers that ask for the rest, none where the whole file is needed."""
@@ -111,8 +114,7 @@ class Part:
     def discard(self) -> None:
         """Remove the file and begin anew."""
         if self.exists:
-            with suppress(OSError):  # what is left behind is pruned with the other stray temp files
-                self.path.unlink()
+            throw_away(self.path)
         self._forget()
 
     def _is_there(self) -> bool:
@@ -120,6 +122,39 @@ class Part:
             return self.path.lstat().st_size == self.received
         except OSError:
             return False
+
+
+Parts = dict[str, Part]
+"""What has come of the files of one job, by URL. Its owner removes what is of no use any more."""
+
+
+class Shelf:
+    """Where the parts of jobs lie between two goes, by the number of the job. They belong to it meanwhile."""
+
+    def __init__(self) -> None:
+        self._parts: dict[int, Parts] = {}
+
+    def take(self, job: int) -> Parts:
+        """Give what this job has left here to it."""
+        return self._parts.pop(job, {})
+
+    def leave(self, job: int, parts: Parts) -> None:
+        """Take over what the job's next go can continue, as far as there is room; the rest stays in `parts`."""
+        for url, part in list(parts.items()):
+            kept = [part.received for lying in self._parts.values() for part in lying.values()]
+            if part.can_go_on and len(kept) < MOST_PARTS and sum(kept) + part.received <= MOST_BYTES:
+                self._parts.setdefault(job, {})[url] = parts.pop(url)
+
+    def clear(self) -> None:
+        """Remove everything."""
+        while self._parts:
+            discard(self._parts.popitem()[1])
+
+
+def discard(parts: Parts) -> None:
+    """Remove the files of these parts."""
+    while parts:
+        parts.popitem()[1].discard()
 
 
 class PartFile(io.FileIO):

@@ -24,8 +24,8 @@ class Setback(Exception):
     """One URL did not give its file in one attempt.
 
     `reason` reads well before "from URL". `after` is how long the server asked to be left
-    alone, in seconds. `troubled`: it gave no answer, or said that it can't serve anyone now.
-    `parked`: it is known to be down and is to be left alone for `after`.
+    alone, in seconds. `troubled` names the server, or the proxy, that gave no answer or said that
+    it can't serve anyone now. `parked`: one is known to be down and is to be left alone for `after`.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Setback(Exception):
         lasting: Lasting = Lasting.PASSING,
         *,
         after: float | None = None,
-        troubled: bool = False,
+        troubled: str = "",
         parked: bool = False,
     ) -> None:
         super().__init__(reason)

@@ -38,6 +38,8 @@ _ENCRYPTED = 0x2041
 _UTF8 = 0x800
 _WIDE = 0xFFFFFFFF
 """A 32-bit field that says: look into the zip64 extra field."""
+_ELSEWHERE = 0xFFFF
+"""The same of a disk's number, 16 bits."""
 
 
 class ArchiveRefused(SyncdError):
@@ -121,15 +123,17 @@ def _directory_span(file: BinaryIO) -> tuple[int, int]:
     if end < 0 or end + _END.size > len(tail):
         raise ArchiveRefused("the archive is truncated or not a ZIP file: it has no end record")
     _, disk, first_disk, _, _, length, start, comment = _END.unpack_from(tail, end)
-    if end + _END.size + comment != len(tail) or disk or first_disk:
-        raise ArchiveRefused("the archive's end record is damaged, or it is one of several parts")
+    if end + _END.size + comment != len(tail):
+        raise ArchiveRefused("the archive's end record is damaged, or something follows it")
     record = end - _LOCATOR.size - _END64.size
     if record >= 0 and tail.startswith(b"PK\6\7", end - _LOCATOR.size):
         _, _, record_at, _ = _LOCATOR.unpack_from(tail, end - _LOCATOR.size)
-        signature, *_, length, start = _END64.unpack_from(tail, record)
+        signature, _, _, _, disk, first_disk, _, _, length, start = _END64.unpack_from(tail, record)
         if signature != b"PK\6\6" or record_at != tail_at + record:
             raise ArchiveRefused("the archive's zip64 end record is damaged")
         end = record
+    if disk or first_disk:
+        raise ArchiveRefused("the archive is one of several parts")
     if start + length != tail_at + end:
         raise ArchiveRefused("the archive's directory is not where its end record says")
     return start, start + length
@@ -153,7 +157,7 @@ def _read_entry(file: BinaryIO) -> tuple[Entry, int]:
         raise entry.refused("is encrypted")
     if method not in (_STORED, _DEFLATED, _BZIP2, _LZMA):
         raise entry.refused(f"is compressed in a way that is not supported (method {method})")
-    if disk:
+    if disk not in (0, _ELSEWHERE):  # of an archive in one part, whose zip64 field has the number
         raise entry.refused("is in another part of the archive")
     if flags & _UTF8 and entry.name.encode() != raw:
         raise entry.refused("says that its name is UTF-8, which it is not")
@@ -165,7 +169,8 @@ def _widened(extra: bytes, *values: int) -> list[int]:
     while len(extra) >= 4:  # noqa: PLR2004 - a tag and a length of two bytes each
         tag, length = struct.unpack_from("<HH", extra)
         if tag == 1:
-            wide = struct.iter_unpack("<Q", extra[4 : 4 + length // 8 * 8])
+            field = extra[4 : 4 + length]  # shorter than announced, perhaps
+            wide = struct.iter_unpack("<Q", field[: len(field) // 8 * 8])
             return [next(wide, (value,))[0] if value == _WIDE else value for value in values]
         extra = extra[4 + length :]
     return list(values)

@@ -20,6 +20,7 @@ import orjson
 from syncd.model import Asset, Event, Format, Malformed, Template, TemplateStatus, Unknown
 from syncd.sources import fields
 from syncd.sources.fields import Fields, UnclearError
+from syncd.sources.payload import parse
 from syncd.sources.protocol import Rejected, Verified
 
 EVENTS = ("NEW_BANNER", "NEW_BANNER_BATCH", "NEW_EXPORT", "TEMPLATE_STATUS")
@@ -127,7 +128,7 @@ def decode(body: bytes, hint: str | None) -> Event | Unknown | Malformed:
     its shape.
     """
     try:
-        payload = orjson.loads(body)
+        payload = parse(body)
     except orjson.JSONDecodeError as error:
         return Malformed(hint or "", f"not JSON: {error.msg}")
     if not isinstance(payload, dict):

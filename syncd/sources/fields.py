@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from syncd.sources.payload import LOST
+
 ID_LENGTH = 256
 NAME_LENGTH = 1024
 URL_LENGTH = 8192
@@ -17,6 +19,7 @@ GREATEST_VERSION = 2**53  # beyond it JSON's numbers are no longer exact everywh
 _GREATEST_SIDE = 1e9
 _GREATEST_TIME = 253402300799  # the last second of the year 9999, which datetime can still print
 _DIGITS = re.compile(r"[0-9]{1,16}")
+_LINK = re.compile(r"https?://[^\ud800-\udfff]*", re.IGNORECASE)  # an API's client may leave surrogates
 
 Fields = dict[str, Any]
 
@@ -32,6 +35,8 @@ def identity(fields: Fields, key: str, where: str = "") -> str:
         raise UnclearError(f"{where}{key}: {_absence(fields, key)}")
     if not value.strip() or not value.isprintable():
         raise UnclearError(f"{where}{key}: empty, or has characters that can't be seen")
+    if LOST in value:  # what else was like it would be taken for the same thing
+        raise UnclearError(f"{where}{key}: has characters that got lost")
     if len(value) > ID_LENGTH:
         raise UnclearError(f"{where}{key}: longer than {ID_LENGTH} characters")
     return value
@@ -63,7 +68,7 @@ def link(fields: Fields, key: str) -> str:
     value = fields.get(key)
     if not isinstance(value, str) or len(value) > URL_LENGTH:
         return ""
-    return value if value[:8].lower().startswith(("http://", "https://")) else ""
+    return value if _LINK.fullmatch(value) else ""
 
 
 def name(fields: Fields, key: str) -> str:

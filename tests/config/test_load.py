@@ -14,6 +14,7 @@ HERE = Path(__file__).parent
 ENVIRON = {
     "SIGNING_SECRET": "whsec_new",
     "API_KEY": "key",
+    "PROXY_URL": "http://user:s3cret@[::1]:3128",
     "EMPTY": "",
     "CREDENTIALS_DIRECTORY": str(HERE / "credentials"),
 }
@@ -75,6 +76,7 @@ def test_all_written_values_arrive():
     assert config.mirror.min_free == 500_000_000
     assert config.journal.path == Path("/var/lib/syncd/journal.db")
     assert (config.download.connect_timeout, config.download.stall_timeout) == (2.5, 0.25)
+    assert config.download.proxy == Secret("http://user:s3cret@[::1]:3128")
     assert config.retry.first == config.retry.longest == 0.1
 
 
@@ -100,6 +102,47 @@ def test_a_refusal_names_the_files_that_may_mend_it():
     with pytest.raises(ConfigInvalid) as caught:
         load(HERE / "secrets.bad.toml", ENVIRON)
     assert caught.value.files >= {HERE / "secrets.bad.toml", HERE / "secrets/none", HERE / "credentials/none"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "http://proxy.example:3128",
+            "https://10.0.0.1:443/",
+            "http://[::1]:3128",
+            "http://user@h:1",
+            "http://:p@h:1",
+        ),
+        *("http://us%40er:p%2Fw%C3%A4%25@h:65535", "http://user:a:b!$&'()*+,;=@h:1"),
+    ],
+)
+def test_a_proxy_is_an_http_url_with_a_port(tmp_path, url):
+    assert overridden(tmp_path, SYNCD_DOWNLOAD__PROXY=url).download.proxy == Secret(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("h:3128", "http://h", "http://h:0", "http://h:65536", "http://h:x", "socks5://h:1", "http://s3cret:p@h"),
+        *("http://user:s3cret#@h:1", "http://user:s3/cret@h:1", "http://user:s3cret@@h:1", "http://u:s3cret @h:1"),
+        *("http://h:1/s3cret", "http://h:1?s3cret", "http://u:s3cret%E2%82%AC@h:1", "http://u:s3cret%ff@h:1"),
+        *("http://[::1:3128", "http://@@h:1", "HTTP://"),
+    ],
+)
+def test_another_proxy_is_refused_without_its_password(tmp_path, url):
+    (problem,) = problems(write(tmp_path, LEAST), SYNCD_DOWNLOAD__PROXY=url)
+    assert problem.startswith("environment: download.proxy: must ")
+    assert "s3cret" not in problem
+
+
+def test_only_a_proxy_with_a_password_is_a_secret_in_clear(tmp_path):
+    def warnings(url):
+        text = f'{LEAST}download.proxy = "{url}"\n'
+        return [warning.key for warning in load(write(tmp_path, text, mode=0o644), ENVIRON).warnings]
+
+    assert warnings("http://h:3128") == []
+    assert warnings("http://user:s3cret@h:3128") == ["download.proxy"]
 
 
 def test_a_secret_file_loses_its_line_end_only(tmp_path):

@@ -15,6 +15,7 @@ from syncd.config.tree import Config, Download, Retry
 from syncd.mirror.fetch import LookUp, fetch
 from syncd.mirror.limits import Bandwidth, Slots
 from syncd.mirror.outages import Outages
+from syncd.mirror.part import Parts, discard
 from syncd.model import Asset
 
 DOWNLOAD = {
@@ -60,18 +61,24 @@ class Desk:
         finally:
             self.borrowed -= 1
 
-    async def fetch(self, url: str, fallback: str = "", *, type: str = "png", kind: str = "file", id: str = "1"):  # noqa: A002 - the asset's word
+    async def fetch(self, url: str, fallback="", *, type="png", kind="file", id="1", parts: Parts | None = None):  # noqa: A002 - the asset's word
         asset = Asset(source="abyssale", kind=kind, id=id, url=url, fallback_url=fallback, type=type)
-        return await fetch(
-            asset,
-            temp=lambda: self.folder / f"{next(self.numbers)}.part",
-            borrow=self.borrow,
-            slots=self.slots,
-            bandwidth=Bandwidth(lambda: self.config.download.bandwidth),
-            outages=self.outages,
-            look_up=self.look_up,
-            sleep=self.sleep,
-        )
+        go_parts: Parts = {} if parts is None else parts
+        try:
+            return await fetch(
+                asset,
+                parts=go_parts,
+                temp=lambda: self.folder / f"{next(self.numbers)}.part",
+                borrow=self.borrow,
+                slots=self.slots,
+                bandwidth=Bandwidth(lambda: self.config.download.bandwidth),
+                outages=self.outages,
+                look_up=self.look_up,
+                sleep=self.sleep,
+            )
+        finally:
+            if parts is None:  # there won't be another go
+                discard(go_parts)
 
     def leftovers(self) -> list[Path]:
-        return list(self.folder.iterdir())
+        return [path for path in self.folder.iterdir() if path.suffix != ".gone"]  # that one is on its way out

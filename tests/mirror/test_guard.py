@@ -141,6 +141,29 @@ def test_a_url_against_the_rules_is_refused_for_good(url, why):
     assert refused.value.lasting is Lasting.FINAL
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.0.0.1", "127.0.0.1.", "2130706433", "0x7f000001", "0x7F.1", "0177.0.0.1", "127.1", "0", "1.2.3.4.5"),
+        *("10.0.0.1", "169.254.169.254", "a.127", "0x", "\u2460\u2461\u2466.0.0.1", "127\u30020\u30020\u30021"),
+        *("[::1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[64:ff9b::7f00:1]", "[fe80::1]", "[fd00::1]"),
+        *("localhost", "LocalHost.", "a.localhost"),
+    ],
+)
+def test_a_host_that_is_no_public_address_is_refused_before_anyone_is_asked(host):
+    with pytest.raises(Setback, match="not a public address") as refused:
+        admit(f"https://{host}/", ANY)
+    assert refused.value.lasting is Lasting.FINAL
+    assert host_of(admit(f"https://{host}/", Download(allowed_hosts=["*"], allow_private=True)).human_repr())
+
+
+@pytest.mark.parametrize(
+    "host", ["1.1.1.1", "8.8.8.8.", "[2606:4700::1111]", "a.0x7g", "1.example", "localhost.example"]
+)
+def test_a_public_address_and_a_name_are_admitted(host):
+    assert admit(f"https://{host}/", ANY)
+
+
 @pytest.mark.parametrize("host", ["cdn.bücher.example", "CDN.XN--bcher-kva.example", "cdn.b\u0075\u0308cher.example"])
 def test_a_host_in_unicode_matches_in_its_ascii_form(host):
     assert admit(f"https://{host}/", Download(allowed_hosts=["*.XN--BCHER-KVA.example"]))

@@ -12,7 +12,7 @@ from syncd.mirror.setback import Lasting, Setback
 from syncd.model import Fetched
 from syncd.model import Retry as Later
 
-DOWN = Setback("HTTP 503", troubled=True)
+DOWN = Setback("HTTP 503", troubled="host")
 MISSING = Setback("HTTP 404", Lasting.MISSING)
 
 
@@ -35,7 +35,7 @@ class Watch:
 
     def bring_down(self, server="host"):
         for n in range(FAILURES):
-            last = self.attempt(DOWN, asset=f"{n}", server=server)
+            last = self.attempt(Setback("HTTP 503", troubled=server), asset=f"{n}", server=server)
         return last
 
     def is_open(self, server="host"):
@@ -54,6 +54,18 @@ def watch():
 @pytest.fixture(autouse=True)
 def _without_jitter(monkeypatch):
     monkeypatch.setattr(outages.random, "uniform", lambda least, most: most)  # noqa: ARG005 - as the real one
+
+
+def test_who_asks_for_it_may_probe_a_host_at_once(watch):
+    watch.bring_down()
+    assert not watch.is_open()
+    watch.outages.hurry()
+    assert watch.is_open()
+    assert watch.attempt(DOWN).parked
+    assert not watch.is_open()
+    watch.outages.hurry()
+    assert watch.attempt() is None
+    assert watch.is_open()
 
 
 def test_several_failures_of_several_assets_in_a_row_bring_a_host_down(watch):
@@ -126,7 +138,7 @@ def test_a_probe_that_is_given_up_leaves_the_turn_to_another(watch):
 
 
 def test_retry_after_is_obeyed(watch):
-    wish = Setback("HTTP 429", after=300.0, troubled=True)
+    wish = Setback("HTTP 429", after=300.0, troubled="host")
     watch.bring_down()
     watch.now += FIRST_PAUSE
     assert watch.attempt(wish).after == 300
@@ -166,9 +178,28 @@ def test_other_hosts_are_left_alone(watch):
     assert not watch.is_open()
 
 
+def test_what_troubles_the_proxy_is_no_trouble_of_the_host_nor_an_answer(watch):
+    silent = Setback("no connection to the proxy", troubled="proxy")
+    for n in range(FAILURES - 1):
+        watch.attempt(DOWN, asset=f"{n}")
+    for n in range(2 * FAILURES):
+        with pytest.raises(Setback), watch.outages.attempt("host", f"{n}"), watch.outages.attempt("proxy", f"{n}"):
+            raise silent
+    assert (watch.is_open(), watch.is_open("proxy")) == (True, False)
+    watch.attempt(DOWN)
+    assert not watch.is_open(), "the count went on"
+
+
+def test_without_a_proxy_nobody_is_troubled(watch):
+    for n in range(FAILURES):
+        watch.attempt(Setback("a body cut short"), asset=f"{n}", server="")
+        watch.attempt(DOWN, asset=f"{n}", server="")
+    assert not watch.outages._known
+
+
 def test_a_bounded_number_of_hosts_is_remembered(watch):
     for n in range(MOST + 10):
-        watch.attempt(DOWN, server=f"{n}")
+        watch.attempt(Setback("HTTP 503", troubled=f"{n}"), server=f"{n}")
     assert len(watch.outages._known) == MOST
     for n in range(MOST + 10):
         watch.attempt(None, server=f"{n}")

@@ -1,58 +1,19 @@
 import asyncio
 import hashlib
-import re
 import socket
 import struct
 
 import pytest
 from mirror.desk import Desk, settings
-from origin import HTML, PNG, Origin, head, ok, status
+from origin import HTML, Origin, head, ok, status
+from storage import CUT, ETAG, FILE, OTHER, Storage
 
-from syncd.mirror import body
+from syncd.mirror import body, part
 from syncd.mirror.client import open_client
-from syncd.mirror.part import WORTH_KEEPING
+from syncd.mirror.content import HEAD
+from syncd.mirror.part import Parts, Shelf
 from syncd.model import Failed, Fetched
 from syncd.model import Retry as Later
-
-FILE = PNG + bytes(range(251)) * 25_000  # 6 MiB, no two pieces alike
-OTHER = PNG + bytes(range(1, 252)) * 25_000
-ETAG = '"abc-5"'
-CUT = 2_500_000
-
-
-class Storage:
-    """Answers as object storage does: `ranges` are the first bytes it was asked for, `served` how many it sent."""
-
-    def __init__(self, origin: Origin) -> None:
-        self.origin = origin
-        self.ranges: list[int] = []
-        self.served: list[int] = []
-
-    def answer(self, content=FILE, *, etag=ETAG, cut=None, end=None, obedient=True, **changed):
-        """Send `content` from where it is asked for, up to `cut`; then close, or do as `end` says."""
-
-        async def answer(writer):
-            asked = self.header("Range")
-            begin = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and obedient else 0
-            self.ranges.append(begin)
-            if self.header("If-Range") not in (None, etag) and "Content_Range" not in changed:
-                begin = 0
-            headers = {"ETag": etag, "Content_Length": len(content) - begin}
-            if begin:
-                headers["Content_Range"] = f"bytes {begin}-{len(content) - 1}/{len(content)}"
-            body = content[begin:cut]
-            self.served.append(len(body))
-            headers = {name: value for name, value in {**headers, **changed}.items() if value is not None}
-            writer.write(head(206 if begin else 200, **headers) + body)
-            await writer.drain()
-            if end is not None:
-                await end(writer)
-
-        return answer
-
-    def header(self, name):
-        found = re.search(rf"\r\n{name}: ([^\r]*)", self.origin.head)
-        return found and found[1]
 
 
 @pytest.fixture
@@ -88,7 +49,7 @@ async def test_a_body_cut_short_is_continued_with_the_missing_bytes_alone(origin
     assert result.attempts == 2
     assert storage.header("If-Range") == ETAG
     kept = storage.ranges[1]
-    assert WORTH_KEEPING < kept <= CUT
+    assert 0 < kept <= CUT
     assert storage.served == [CUT, len(FILE) - kept]
 
 
@@ -109,7 +70,7 @@ async def test_what_came_before_a_reset_is_kept(origin, storage, desk):
         writer.transport.abort()
 
     assert whole(await desk.fetch(origin.url("/a.png", storage.answer(cut=CUT, end=reset), storage.answer())), desk)
-    assert storage.ranges[1] > WORTH_KEEPING
+    assert storage.ranges[1] > 0
 
 
 async def test_what_came_before_a_stall_is_kept(origin, storage, desk):
@@ -132,7 +93,7 @@ async def test_what_came_before_a_drip_is_kept(origin, storage, desk, monkeypatc
             await asyncio.sleep(0.01)
 
     assert whole(await desk.fetch(origin.url("/a.png", storage.answer(cut=CUT, end=drip), storage.answer())), desk)
-    assert storage.ranges[1] > WORTH_KEEPING
+    assert storage.ranges[1] > 0
 
 
 async def test_a_redirect_is_followed_to_the_rest(origin, storage, desk):
@@ -140,7 +101,7 @@ async def test_a_redirect_is_followed_to_the_rest(origin, storage, desk):
     result = await desk.fetch(origin.url("/a.png", status(302, Location="/b.png")))
     assert whole(result, desk)
     assert origin.asked == {"/a.png": 2, "/b.png": 2}
-    assert storage.ranges[1] > WORTH_KEEPING
+    assert storage.ranges[1] > 0
 
 
 async def test_a_redirect_of_the_rest_obeys_the_same_rules(origin, storage, desk):
@@ -151,9 +112,16 @@ async def test_a_redirect_of_the_rest_obeys_the_same_rules(origin, storage, desk
     assert desk.leftovers() == []
 
 
-@pytest.mark.parametrize("cut", [1000, WORTH_KEEPING])
-async def test_a_small_beginning_is_not_worth_it(origin, storage, desk, cut):
-    assert whole(await desk.fetch(origin.url("/a.png", storage.answer(cut=cut), storage.answer())), desk)
+async def test_a_small_file_is_continued_too(origin, storage, desk):
+    small = FILE[: 4 * HEAD]
+    cut, rest = storage.answer(small, cut=HEAD), storage.answer(small)
+    assert whole(await desk.fetch(origin.url("/a.png", cut, rest)), desk, small)
+    assert storage.ranges == [0, HEAD]
+    assert storage.served == [HEAD, len(small) - HEAD]
+
+
+async def test_a_beginning_too_short_to_tell_what_it_is_comes_again(origin, storage, desk):
+    assert whole(await desk.fetch(origin.url("/a.png", storage.answer(cut=HEAD - 1), storage.answer())), desk)
     assert storage.ranges == [0, 0]
 
 
@@ -272,10 +240,61 @@ async def test_the_other_url_is_not_joined_to_it(origin, storage, desk):
     assert storage.header("Range") is None
 
 
-async def test_a_go_without_success_leaves_nothing(origin, storage, desk):
-    result = await desk.fetch(origin.url("/a.png", storage.answer(cut=CUT), status(503)))
-    assert isinstance(result, Later)
+async def test_the_next_go_continues_what_one_has_left_off(origin, storage, desk):
+    parts: Parts = {}
+    url = origin.url("/a.png", storage.answer(cut=CUT), *[status(503)] * 2, storage.answer())
+    assert isinstance(await desk.fetch(url, parts=parts), Later)
+    assert len(desk.leftovers()) == 1
+    assert whole(await desk.fetch(url, parts=parts), desk)
+    assert parts == {}
+    assert storage.served == [CUT, len(FILE) - storage.ranges[1]]
+
+
+async def test_the_next_go_does_not_join_another_content_to_it(origin, storage, desk):
+    parts: Parts = {}
+    fresh = storage.answer(OTHER, etag='"new"')
+    url = origin.url("/a.png", storage.answer(cut=CUT), *[status(503)] * 2, fresh)
+    assert isinstance(await desk.fetch(url, parts=parts), Later)
+    assert whole(await desk.fetch(url, parts=parts), desk, OTHER)
+
+
+async def left_off(origin, storage, desk, path):
+    """The parts of a job whose go has ended after CUT bytes."""
+    parts: Parts = {}
+    assert isinstance(await desk.fetch(origin.url(path, storage.answer(cut=CUT), status(503)), parts=parts), Later)
+    return parts
+
+
+async def test_a_shelf_keeps_parts_for_their_job_alone(origin, storage, desk):
+    shelf, parts = Shelf(), await left_off(origin, storage, desk, "/a.png")
+    kept = dict(parts)
+    shelf.leave(7, parts)
+    assert parts == {}
+    assert shelf.take(8) == {}
+    assert shelf.take(7) == kept
+    assert shelf.take(7) == {}
+
+
+async def test_a_shelf_that_is_cleared_leaves_no_file(origin, storage, desk):
+    shelf = Shelf()
+    shelf.leave(7, await left_off(origin, storage, desk, "/a.png"))
+    assert len(desk.leftovers()) == 1
+    shelf.clear()
     assert desk.leftovers() == []
+    assert shelf.take(7) == {}
+
+
+@pytest.mark.parametrize(("limit", "value"), [("MOST_PARTS", 1), ("MOST_BYTES", CUT)])
+async def test_a_full_shelf_takes_no_more(origin, storage, desk, monkeypatch, limit, value):
+    monkeypatch.setattr(part, limit, value)
+    shelf, parts = Shelf(), await left_off(origin, storage, desk, "/b.png")
+    (lying,) = parts.values()
+    lying.received = CUT  # which of it had been written when the connection broke is a matter of luck
+    shelf.leave(7, await left_off(origin, storage, desk, "/a.png"))
+    shelf.leave(8, parts)
+    assert len(parts) == 1
+    assert len(shelf.take(7)) == 1
+    assert shelf.take(8) == {}
 
 
 async def test_a_cancelled_wait_leaves_nothing(origin, storage, desk):

@@ -78,10 +78,23 @@ def test_zip64_sizes_and_end_records_are_read():
     locator = struct.pack("<4sIQI", b"PK\6\7", 0, len(local) + len(entry), 1)
     end = struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
     assert read(local + entry + end64 + locator + end) == {"a": content}
+    # Microsoft's library says of the disk numbers, too, that they are elsewhere.
+    assert read(local + entry + end64 + locator + patched(end, 4, b"\xff" * 4)) == {"a": content}
+    everywhere = patched(entry, 34, b"\xff\xff")
+    assert read(local + everywhere + end64 + locator + end) == {"a": content}
+    with pytest.raises(ArchiveRefused, match="one of several parts"):
+        read(local + entry + patched(end64, 16, b"\1") + locator + end)
     with pytest.raises(ArchiveRefused, match="zip64 end record is damaged"):
         read(local + entry + b"?" + end64[1:] + locator + end)
     with pytest.raises(ArchiveRefused, match="zip64 end record is damaged"):
         read(b"?" + local + entry + end64 + locator + end)
+
+
+def test_a_zip64_field_that_is_cut_off_gives_what_it_has():
+    extra = struct.pack("<HHQQ", 1, 16, 0, 0)[:-1]
+    cut = central(b"a", packed=0xFFFFFFFF, size=0xFFFFFFFF, extra=extra)
+    with pytest.raises(ArchiveRefused, match="overlaps with what follows it"):
+        read(ended(b"", cut))
 
 
 @pytest.mark.parametrize(

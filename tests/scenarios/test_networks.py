@@ -1,10 +1,13 @@
 """Networks that fail: what they cost, and that everything comes in the end."""
 
 import json
+import shutil
 
+import pytest
 from api import KEY, Api
 from origin import Origin, ok, status
 from running import running
+from storage import CUT, FILE, Storage
 
 from syncd.demo import payloads
 
@@ -89,3 +92,60 @@ async def test_without_a_key_a_missing_file_has_failed(tmp_path, monkeypatch):
 
             await daemon.until(failed, "it has failed")
             assert api.asked == []
+
+
+PATIENT = {"SYNCD_RETRY__GIVE_UP_AFTER": "60s", "SYNCD_RETRY__ATTEMPTS": "1"}
+
+
+async def test_a_file_that_needs_many_goes_comes_piece_by_piece(tmp_path, monkeypatch):
+    for variable, value in PATIENT.items():
+        monkeypatch.setenv(variable, value)
+    async with Origin().running() as origin, running(tmp_path) as daemon:
+        storage = Storage(origin)
+        cuts = [storage.answer(cut=CUT), status(503), storage.answer(cut=2 * CUT), status(503), storage.answer()]
+        await daemon.send(payloads.new_banner(origin.url("/a.png", *cuts)))
+        await daemon.idle()
+        assert list(daemon.files().values()) == [FILE]
+        assert 0 < storage.ranges[1] < storage.ranges[2]
+        assert temps(daemon) == []
+
+
+def temps(daemon):
+    return list((daemon.root / ".syncd" / "tmp").iterdir())
+
+
+@pytest.fixture
+async def waiting(tmp_path, monkeypatch):
+    """A daemon with a part on its disk, whose next go is an hour away."""
+    for variable, value in {**PATIENT, "SYNCD_RETRY__PAUSE": "1h", "SYNCD_RETRY__GIVE_UP_AFTER": "24h"}.items():
+        monkeypatch.setenv(variable, value)
+    async with Origin().running() as origin, running(tmp_path) as daemon:
+        await daemon.send(payloads.new_banner(origin.url("/a.png", Storage(origin).answer(cut=CUT), ok()), version=1))
+
+        async def waits():
+            (found,) = (await daemon.api("/api/status"))["failures"] or [None]
+            return found
+
+        await daemon.until(waits, "its first go has ended")
+        assert len(temps(daemon)) == 1
+        yield origin, daemon
+
+
+async def test_a_newer_version_drops_what_has_come_of_the_older_one(waiting):
+    origin, daemon = waiting
+    await daemon.send(payloads.new_banner(origin.url("/b.png", ok()), version=2))
+    await daemon.idle()
+    await daemon.until(lambda: not temps(daemon), "nothing is left of it")
+
+
+async def test_a_disk_that_is_low_on_space_gets_back_what_waits(waiting):
+    _, daemon = waiting
+    above = shutil.disk_usage(daemon.root).free >> 30
+    daemon.write_config(daemon.config.read_text().replace('min_free = "0"', f'min_free = "{above + 100}GiB"'))
+    await daemon.until(lambda: not temps(daemon), "the space is free")
+
+
+async def test_an_orderly_stop_leaves_no_temp_file(waiting):
+    _, daemon = waiting
+    assert await daemon.stop() == 0
+    assert temps(daemon) == []

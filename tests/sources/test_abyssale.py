@@ -368,7 +368,9 @@ def test_any_other_version_is_unclear(version):
     assert malformed == Malformed("NEW_BANNER", "version: not a whole number from 0 to 9007199254740992")
 
 
-@pytest.mark.parametrize("bad", ["", "  ", None, True, 1.5, [], {}, "a\nb", "a\u202eb", "\0", "x" * 257, 1e20])
+@pytest.mark.parametrize(
+    "bad", ["", "  ", None, True, 1.5, [], {}, "a\nb", "a\u202eb", "\0", "x" * 257, 1e20, "a\N{REPLACEMENT CHARACTER}"]
+)
 def test_an_identity_is_text_that_can_be_seen(bad):
     for payload in ({**BANNER, "id": bad}, {"export_id": bad, "archive_url": URL, "event": "new_export"}):
         assert isinstance(read(payload), Malformed)
@@ -406,6 +408,14 @@ def test_decoration_of_a_wrong_type_counts_as_absent(junk):
         }
     )
     assert asset == Asset(source="abyssale", kind="file", id="b1", url=URL)
+
+
+def test_half_a_surrogate_pair_costs_a_name_one_character_and_an_identity_its_meaning():
+    body = json.dumps({**BANNER, "template": {"id": "t", "name": "Sale \ud83d"}}).encode()
+    (asset,) = decode(body, None).assets
+    assert asset.template.name == "Sale \N{REPLACEMENT CHARACTER}"
+    reason = "id: has characters that got lost"
+    assert decode(body.replace(b'"b1"', rb'"b\udc00"'), None) == Malformed("NEW_BANNER", reason)
 
 
 def test_names_are_cut_where_no_name_is_that_long():
@@ -486,7 +496,7 @@ def test_remarks_are_few_however_many_there_were():
         b"{} {}",
         b"\xef\xbb\xbf{}",
         b'{"id":"\xff"}',
-        b'{"id":"\\ud800"}',
+        b'{"id":"\\ud800}',
         b'{"version":NaN}',
         b'{"version":Infinity}',
         b'{"version":1e999}',
