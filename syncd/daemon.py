@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
@@ -21,9 +23,10 @@ from typing import Any
 
 from aiohttp import web
 
-from syncd import __version__
-from syncd.config import Loaded, load
+from syncd import __version__, supervisor
+from syncd.config import Config, Loaded, load
 from syncd.errors import JournalUnavailable, SyncdError
+from syncd.insight import Insight
 from syncd.intake.listen import inherited
 from syncd.intake.receive import Intake
 from syncd.intake.server import Listener
@@ -34,12 +37,14 @@ from syncd.live import Live
 from syncd.mirror.limits import Bandwidth
 from syncd.mirror.outages import Outages
 from syncd.observe.admin import admin_app
-from syncd.observe.log import configure
+from syncd.observe.log import configure, seldom
+from syncd.observe.loop import LoopWatch
 from syncd.observe.metrics import Metrics
 from syncd.pipeline import Works, first_of
 from syncd.pipeline.lanes import Line, run_lane, slots_of
 from syncd.pipeline.manifests import keep_manifests
 from syncd.pipeline.publishing import Publisher
+from syncd.pipeline.pulse import report
 from syncd.pipeline.reading import read_deliveries
 from syncd.pipeline.room import Room, open_tree
 from syncd.sources.abyssale_api import AbyssaleApi
@@ -48,22 +53,51 @@ log = logging.getLogger(__name__)
 
 _PRUNE_EVERY = 3600.0
 _ORDERS_EVERY = 0.5
-_LAG_EVERY = 1.0
+_LAST_REQUESTS = 5.0  # seconds for those that came to systemd's socket before it was left to the next process
+_LAST_WRITES = 30.0  # seconds that manifests and journal may take after the grace
+_TURN = 0.0005  # seconds
 _LAST_LOOK = 0.5  # seconds in which the admin listener answers what it has been asked
 _ADMIN_TIMEOUT = 30.0
 
 
 def run(config_path: Path) -> int:
     """Run the daemon until it is told to stop; returns the exit code. Raises SyncdError where it can't start."""
-    asyncio.run(Daemon(config_path).run())
+    # Some threads compute for long: this is how long they may keep the loop from the interpreter.
+    sys.setswitchinterval(_TURN)
+    daemon = Daemon(config_path)
+    with asyncio.Runner(loop_factory=daemon.new_loop) as runner:
+        runner.run(daemon.run())
     return 0
+
+
+def work_off(config_path: Path, work: Callable[[], None]) -> None:
+    """Run the pipeline, without listeners, for as long as `work` gives it orders and waits for them in a thread.
+
+    Raises InUse where a daemon runs, SyncdError where this can't start, and what `work` raises.
+    """
+
+    async def beside() -> None:
+        ready = asyncio.Event()
+        daemon = Daemon(config_path, ready=ready.set, listens=False)
+        running = asyncio.create_task(daemon.run(), name="daemon")
+        running.add_done_callback(lambda _: ready.set())
+        try:
+            await ready.wait()
+            if not running.done():
+                await asyncio.to_thread(work)
+        finally:
+            if not running.done():
+                daemon.stop()
+            await running
+
+    asyncio.run(beside())
 
 
 class Daemon:
     """One run of the daemon, from the config at `path` to the exit.
 
-    `ready` is called once deliveries can be accepted. `environ` overrides the config as the
-    process's own environment would.
+    `ready` is called once deliveries can be accepted; without `listens` none are, and all else is
+    done. `environ` overrides the config as the process's own environment would.
     """
 
     def __init__(
@@ -71,17 +105,22 @@ class Daemon:
         path: Path,
         *,
         ready: Callable[[], None] = lambda: None,
+        listens: bool = True,
         environ: os._Environ[str] | dict[str, str] = os.environ,
     ) -> None:
         self.path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow a symlink that may be swapped
         self._ready = ready
+        self._listens = listens
         self._environ = environ
-        self._started_at = time.time()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._reload = asyncio.Event()
         self._lines: list[Line] = []
         self._metrics = Metrics()
+
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        """Make an event loop that is watched for hold-ups, in the thread where it will run."""
+        return asyncio.SelectorEventLoop(LoopWatch(self._metrics.stalled))
 
     def stop(self) -> None:
         """Begin an orderly stop; called again, don't wait for what is in hand."""
@@ -99,19 +138,26 @@ class Daemon:
         async with contextlib.AsyncExitStack() as stack:
             handlers = {signal.SIGTERM: self.stop, signal.SIGINT: self.stop, signal.SIGHUP: self._reload.set}
             stack.enter_context(_signals(handlers))
-            journal = await stack.enter_async_context(open_journal(config.journal.path))
-            tree = await stack.enter_async_context(open_tree(journal, config))
-            self._reader = stack.enter_context(contextlib.closing(SqliteReader(config.journal.path)))
-            self._api = AbyssaleApi()
-            stack.push_async_callback(self._api.close)
-            self._live = Live(self.path, self._prepare, self._reloaded, self._environ)
-            self._works = Works(journal, tree, self._live, self._metrics, time.time)
-            self._room = Room(self._works, tree)
-            self._listeners = await self._make_listeners(stack)
-            await self._live.start()
-            stack.push_async_callback(self._live.close)
-            await self._room.look()
+            async with supervisor.starting():
+                await self._open(config, stack)
             await self._serve()
+
+    async def _open(self, config: Config, stack: contextlib.AsyncExitStack) -> None:
+        """Open what the services share; closed by `stack`."""
+        journal = await stack.enter_async_context(open_journal(config.journal.path, self._metrics.committed))
+        tree = await stack.enter_async_context(open_tree(journal, config))
+        reader = stack.enter_context(contextlib.closing(SqliteReader(config.journal.path)))
+        self._api = AbyssaleApi()
+        stack.push_async_callback(self._api.close)
+        self._live = Live(self.path, self._prepare, self._reloaded, self._environ)
+        self._works = Works(journal, tree, self._live, self._metrics, time.time)
+        self._room = Room(self._works, tree)
+        self._outages = Outages()
+        self._insight = Insight(self._works, self._room, self._outages, reader, self._stop)
+        self._listeners = await self._make_listeners(stack) if self._listens else Listeners({}, passed=None)
+        await self._live.start()
+        stack.push_async_callback(self._live.close)
+        await self._room.look()
 
     async def _make_listeners(self, stack: contextlib.AsyncExitStack) -> Listeners:
         intake = Intake(
@@ -119,8 +165,9 @@ class Daemon:
             accept=self._works.journal.accept,
             closed=self._refusing,
             count=self._count,
+            refused=self._metrics.refused,
         )
-        runner = web.AppRunner(admin_app(self), access_log=None)
+        runner = web.AppRunner(admin_app(self._insight), access_log=None)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         insight = runner.server
@@ -135,6 +182,7 @@ class Daemon:
                 sock,
                 intake.receive,
                 timeout=lambda: self._live.config.server.request_timeout,
+                refused=intake.never_whole,
                 inherited=sock is passed,
             )
 
@@ -148,9 +196,9 @@ class Daemon:
     async def _serve(self) -> None:
         works = self._works
         publisher = Publisher(works)
-        bandwidth, outages = Bandwidth(lambda: self._live.config.download.bandwidth), Outages()
+        bandwidth = Bandwidth(lambda: self._live.config.download.bandwidth)
         self._lines = [
-            Line(lane, works, self._room, publisher, slots_of(works, lane), bandwidth, outages, self._api)
+            Line(lane, works, self._room, publisher, slots_of(works, lane), bandwidth, self._outages, self._api)
             for lane in ("visuals", "exports")
         ]
         async with asyncio.TaskGroup() as services:
@@ -167,14 +215,20 @@ class Daemon:
                 serve(self._room.watch(), "disk watch"),
                 serve(self._forget_old(), "retention"),
                 serve(self._notice_orders(), "orders"),
-                serve(self._watch_loop(), "loop watch"),
+                serve(report(works, publisher, self._room), "pulse"),
             ]
             self._listeners.open(services)
-            where = {"listen": str(self._listeners.address("server")), "admin": str(self._listeners.address("admin"))}
-            log.info("ready", extra={**where, "pid": os.getpid()})
+            gc.collect()
+            gc.freeze()  # what is here stays, and need not be looked at again and again while the loop waits
+            if self._listens:
+                listen, admin = (str(self._listeners.address(name)) for name in ("server", "admin"))
+                facts = {"listen": listen, "admin": admin, "pid": os.getpid(), "version": __version__}
+                log.info("ready", extra={**facts, "config": str(self.path)})
+            supervisor.tell(READY=1, STATUS="ready")
             self._ready()
             await self._stop.wait()
-            await _end(*reloading)
+            supervisor.tell_of_stopping(self._live.config.server.shutdown_grace + _LAST_WRITES)
+            await _end(*reloading, *self._insight.reloads)
             await self._wind_down(lanes)
             works.finished.set()
             await manifests
@@ -183,17 +237,23 @@ class Daemon:
         log.info("stopped")
 
     async def _wind_down(self, lanes: list[asyncio.Task[None]]) -> None:
-        """Stop listening, then let what is in hand finish within the grace."""
+        """Stop listening, then let what is in hand finish within the grace.
+
+        On a socket of systemd's, what comes meanwhile would wait for the next process: there,
+        deliveries are taken until all else has finished.
+        """
         grace = self._live.config.server.shutdown_grace
         self._works.stopping.set()
-        draining = asyncio.create_task(self._listeners.close("server", grace), name="drain")
-        finished = asyncio.gather(draining, *lanes, return_exceptions=True)
-        finished.add_done_callback(lambda _: self._hurry.set())
-        await first_of(grace, self._hurry)
+        finishing, finished = list(lanes), asyncio.Event()
+        if not self._listeners.outlive:
+            finishing.append(asyncio.create_task(self._listeners.close("server", grace), name="drain"))
+        asyncio.gather(*finishing, return_exceptions=True).add_done_callback(lambda _: finished.set())
+        await first_of(grace, self._hurry, finished)
         if any(not lane.done() for lane in lanes):
             log.warning("downloads cut off, they begin again after the next start")
         self._listeners.close_replaced()
-        await _end(draining, *lanes)
+        await _end(*finishing)
+        await self._listeners.close("server", 0.0 if self._hurry.is_set() else _LAST_REQUESTS)
 
     # Reload
 
@@ -220,40 +280,6 @@ class Daemon:
     def _reloaded(self, ok: bool) -> None:  # noqa: FBT001 - a plain callback
         self._metrics.reload(ok=ok, at=time.time())
 
-    # Insight
-
-    @property
-    def reader(self) -> SqliteReader:
-        """What the admin pages read."""
-        return self._reader
-
-    @property
-    def metrics(self) -> Metrics:
-        """What the admin listener exposes."""
-        return self._metrics
-
-    def reasons(self) -> list[str]:
-        """Why no delivery should be sent here now; empty if this daemon is ready."""
-        return list(filter(None, ["stopping" if self._stop.is_set() else None, self._room.journal_trouble()]))
-
-    def live(self) -> dict[str, Any]:
-        """The part of the status that only the running daemon knows."""
-        generation, error = self._live.current, self._live.error
-        return {
-            "version": __version__,
-            "started_at": self._started_at,
-            "config": {
-                "path": str(self.path),
-                "generation": generation.number,
-                "loaded_at": generation.loaded_at,
-                "error": error and {
-                    "message": error.message, "file": error.file, "line": error.line, "key": error.key or None,
-                },
-            },
-            "disk": {"mirror_free": self._room.mirror_free, "journal_free": self._room.journal_free},
-            "waiting": list(filter(None, [self._room.mirror_trouble()])),
-        }  # fmt: skip
-
     def _count(self, source: str, outcome: Any) -> None:
         self._metrics.delivery(source, "", outcome)
 
@@ -268,7 +294,7 @@ class Daemon:
             try:
                 more = await self._works.journal.prune(before)
             except JournalUnavailable as trouble:
-                log.warning("old deliveries stay: %s", trouble)
+                seldom(log, "old deliveries stay", trouble)
                 more = 0
             await asyncio.sleep(0 if more else _PRUNE_EVERY)
 
@@ -280,20 +306,14 @@ class Daemon:
             try:
                 disturbed = await works.journal.disturbed()
             except JournalUnavailable as trouble:
-                log.warning("orders wait: %s", trouble)
+                seldom(log, "orders wait", trouble)
                 continue
             if disturbed:
+                for line in self._lines:
+                    line.outages.hurry()
                 works.journal.arrived.set()
                 works.wake_lanes()
                 works.changed.set()
-
-    async def _watch_loop(self) -> None:
-        """Measure how late the loop runs what is due."""
-        loop = asyncio.get_running_loop()
-        while True:
-            due = loop.time() + _LAG_EVERY
-            await asyncio.sleep(_LAG_EVERY)
-            self._metrics.loop_lag(max(loop.time() - due, 0.0))
 
 
 async def _end(*tasks: asyncio.Task[Any]) -> None:

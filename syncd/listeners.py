@@ -7,6 +7,7 @@ old one is answered. What is answered is decided by whoever serves it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from syncd.errors import ConfigInvalid
 from syncd.intake.listen import bind, release
 from syncd.intake.server import Listener, tls_context
 
+log = logging.getLogger(__name__)
+
 Name = Literal["server", "admin"]
 """A listener is called as its table in the config."""
 
@@ -26,8 +29,8 @@ Serve = Callable[[socket.socket], Listener]
 class Listeners:
     """The listeners in force. `prepare` each config, `open` once, `close` at the end, the public one first.
 
-    `serve` makes each listener from a socket. A `passed` socket, from systemd, is the
-    public one's whatever the config says.
+    `serve` makes each listener from a socket; one that is not in it is not opened. A `passed`
+    socket, from systemd, is the public one's whatever the config says.
     """
 
     def __init__(self, serve: dict[Name, Serve], *, passed: socket.socket | None) -> None:
@@ -45,7 +48,8 @@ class Listeners:
             tls = tls_context(config.server.tls)
         except OSError as error:
             raise ConfigInvalid([loaded.problem(("server", "tls"), str(error))]) from error
-        wanted: dict[Name, Address] = {"server": config.server.listen, "admin": config.admin.listen}
+        listen: dict[Name, Address] = {"server": config.server.listen, "admin": config.admin.listen}
+        wanted = {name: listen[name] for name in self._serve}
         bound: dict[Name, socket.socket] = {}
         for name, address in wanted.items():
             if address == self._addresses.get(name) or (name == "server" and self._passed):
@@ -64,6 +68,11 @@ class Listeners:
         for listener in self._listeners.values():
             listener.open()
 
+    @property
+    def outlive(self) -> bool:
+        """Tell if the public socket is systemd's: what comes once it is left alone waits for the next process."""
+        return self._passed is not None
+
     def address(self, name: Name) -> Address:
         """Where one really listens: the port that was free if the config says 0, or systemd's socket."""
         where = self._listeners[name].sock.getsockname()
@@ -71,7 +80,8 @@ class Listeners:
 
     async def close(self, name: Name, grace: float) -> None:
         """Answer what is there, within `grace` seconds, and close it. Cancellation cuts off the rest."""
-        await self._listeners[name].drain(grace)
+        if name in self._listeners:
+            await self._listeners[name].drain(grace)
 
     def close_replaced(self) -> None:
         """Cut off what is still being answered at former addresses."""
@@ -94,7 +104,10 @@ class Listeners:
         replaced = [self._listeners[name] for name in bound if name in self._listeners]
         self._addresses = addresses
         self._listeners |= {name: self._serve[name](opened) for name, opened in bound.items()}
-        self._listeners["server"].tls = tls
+        if "server" in self._listeners:
+            self._listeners["server"].tls = tls
+        if self._passed and config.server.listen != (real := self.address("server")):
+            log.warning("server.listen is not used: systemd has passed a socket", extra={"listen": str(real)})
         if self._services is None:
             return
         for name in bound:

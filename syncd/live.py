@@ -22,9 +22,10 @@ import aiohttp
 from watchfiles import awatch
 from watchfiles._rust_notify import WatchfilesRustInternalError
 
-from syncd.config import Config, Loaded, load
+from syncd.config import Config, Download, Loaded, Secret, load
 from syncd.errors import ConfigInvalid, Problem
 from syncd.mirror.client import open_client
+from syncd.supervisor import reloading
 
 log = logging.getLogger(__name__)
 
@@ -118,21 +119,23 @@ class Live:
             await self._generation.client.close()
         await asyncio.gather(*self._closing)
 
-    async def reload(self) -> None:
-        """Put the files as they are now in force; if that can't be, say why and keep the running config."""
-        async with self._turn:
+    async def reload(self) -> tuple[Problem, ...]:
+        """Put the files as they are now in force; if that can't be, return why and keep the running config."""
+        async with self._turn, reloading():
             try:
                 loaded = await self._load()
                 self._refuse_moving(loaded)
                 await self._swap(loaded)
             except ConfigInvalid as invalid:
-                self.error = invalid.problems[0]
-                for problem in invalid.problems:
-                    log.error("config refused: %s", problem)  # noqa: TRY400 - a person wrote it, no traceback helps
+                problems = invalid.problems
+                for problem in problems:
+                    log.error("config refused", extra=_facts(problem))  # noqa: TRY400 - a person wrote it, no traceback helps
             else:
-                self.error = None
+                problems = ()
                 log.info("config in force", extra={"generation": self.current.number, "path": str(self.path)})
-            self._reloaded(self.error is None)
+            self.error = problems[0] if problems else None
+            self._reloaded(not problems)
+            return problems
 
     async def watch(self) -> None:
         """Reload whenever the config, a secret file or a certificate has changed. Ends by cancellation."""
@@ -157,7 +160,7 @@ class Live:
         self._files = loaded.files | {self.path}
         self._remember(before)
         for warning in loaded.warnings:
-            log.warning("config: %s", warning)
+            log.warning("config doubtful", extra=_facts(warning))
         return loaded
 
     def _remember(self, before: Fingerprint) -> None:
@@ -185,10 +188,11 @@ class Live:
     async def _swap(self, loaded: Loaded) -> None:
         old, config = self._generation, loaded.config
         put_to_use = await self._prepare(loaded)
-        if old is not None and old.config.download.allow_private == config.download.allow_private:
+        download = config.download
+        if old is not None and _way_out(old.config.download) == _way_out(download):
             client = old.client
         else:
-            client = open_client(allow_private=config.download.allow_private)
+            client = open_client(allow_private=download.allow_private, proxy=download.proxy)
         self._generation = Generation(old.number + 1 if old else 1, config, client, time.time())
         put_to_use()
         if old is not None:
@@ -234,6 +238,11 @@ class Live:
         return {folder: mark.inode for folder, mark in marks.items() if mark is not None}
 
 
+def _way_out(download: Download) -> tuple[bool, Secret | None]:
+    """What a client is opened with."""
+    return download.allow_private, download.proxy
+
+
 async def _listen(folders: Iterable[Path], stirred: asyncio.Event) -> None:
     """Say when the kernel reports a change in a folder; where it can't, looking anyway has to do."""
     try:
@@ -241,6 +250,10 @@ async def _listen(folders: Iterable[Path], stirred: asyncio.Event) -> None:
             stirred.set()
     except* (OSError, WatchfilesRustInternalError) as troubles:  # a group, because awatch has one for its thread
         log.debug("no file events", extra={"reason": str(troubles.exceptions[0])})
+
+
+def _facts(problem: Problem) -> dict[str, object]:
+    return {"reason": problem.message, "file": problem.file, "line": problem.line, "key": problem.key}
 
 
 def _fingerprint(paths: Iterable[Path]) -> Fingerprint:

@@ -50,7 +50,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One stored request. `seq` counts up in order of receipt."""
+    """One stored request. `seq` counts up in order of receipt; `replayed_at` is when it was last to be read anew."""
 
     seq: int
     id: str
@@ -59,6 +59,12 @@ class Delivery:
     headers: tuple[tuple[str, str], ...]
     body: bytes
     received_at: float
+    replayed_at: float | None = None
+
+    @property
+    def asked_at(self) -> float:
+        """From when on the patience with its assets counts."""
+        return self.received_at if self.replayed_at is None else self.replayed_at
 
 
 @dataclass(frozen=True, slots=True)

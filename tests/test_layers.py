@@ -11,16 +11,16 @@ FLOORS = [
     {"cli"},
     {"demo"},
     {"daemon"},
-    {"listeners"},
-    {"intake", "pipeline"},
+    {"insight", "listeners"},
+    {"intake", "pipeline", "audit"},
     {"observe", "live"},
     {"sources", "mirror", "journal", "store"},
-    {"config", "owner"},
+    {"config", "owner", "supervisor"},
     {"model", "errors"},
     {""},  # syncd itself: its version
 ]
 PURE = ("sources", "mirror.naming", "mirror.portable", "mirror.plan", "mirror.manifest", "mirror.content")
-ASKING = {"sources.abyssale_api"}  # the platform's API; the rest of the sources is pure
+ASKING = {"sources.abyssale_api", "sources.abyssale_session"}  # the platform's API; the rest of the sources is pure
 IMPURE = {"asyncio", "aiohttp", "aiofiles", "sqlite3", "socket", "random", "time", "os", "logging", "tempfile"}
 
 

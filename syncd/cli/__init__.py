@@ -6,6 +6,7 @@ What a command does is in its module; heavy imports wait there until a command n
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Annotated, Any
@@ -14,7 +15,24 @@ import typer
 from typer.core import TyperGroup
 
 from syncd import __version__
-from syncd.cli import exporting, looking, running, sending, show, writing
+from syncd.cli import (
+    completing,
+    doctor,
+    examples,
+    explaining,
+    exporting,
+    importing,
+    looking,
+    mending,
+    pruning,
+    reloading,
+    running,
+    sending,
+    show,
+    verifying,
+    webhooks,
+    writing,
+)
 from syncd.cli.where import ConfigOption
 from syncd.errors import ConfigInvalid, SyncdError
 
@@ -23,6 +41,10 @@ _FAILED, _WRONG, _INTERRUPTED = 1, 2, 130
 
 class _Commands(TyperGroup):
     """All commands; here their expected failures end."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        examples.teach(self)
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # typer's own Context is a subclass
         try:
@@ -70,15 +92,28 @@ for _command in (
     running.demo,
     writing.init,
     writing.check,
+    reloading.reload,
     sending.send,
     looking.status,
+    mending.retry,
+    mending.replay,
+    verifying.verify,
+    explaining.explain,
     writing.schema,
+    doctor.doctor,
+    pruning.prune,
+    completing.completion,
 ):
     app.command()(_command)
+app.command("import")(importing.import_)
 app.add_typer(looking.deliveries, name="deliveries")
 app.add_typer(exporting.manifest, name="manifest")
+app.add_typer(webhooks.webhooks, name="webhooks")
 
 
 def main() -> None:
-    """Run a command, and exit."""
+    """Run a command, and exit; or tell a shell how its words may go on."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a locale that lacks a letter is no reason to fail
+        sys.stdout.reconfigure(errors="backslashreplace")
+    completing.prepare()
     app(prog_name="syncd")

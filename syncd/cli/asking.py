@@ -21,33 +21,50 @@ def ask(admin: Address, path: str) -> Any:
 
     Raises SyncdError where something does and there is no such answer.
     """
-    connection = _UnixConnection(admin.path) if admin.path else HTTPConnection(reachable(admin), timeout=_TIMEOUT)
+    answer = exchange(admin, "GET", path)
+    if answer is None:
+        return None
+    status, said = answer
+    if status != _OK:
+        raise _none_from(admin, f"it answers {status}")
+    return said
+
+
+def exchange(admin: Address, method: str, path: str, timeout: float = _TIMEOUT) -> tuple[int, Any] | None:
+    """Return the status and the JSON of an answer, or None where nobody listens.
+
+    `timeout` is in seconds without a byte. Raises SyncdError where no such answer comes.
+    """
+    connection = _UnixConnection(admin.path) if admin.path else HTTPConnection(reachable(admin))
+    connection.timeout = timeout
     try:
-        connection.request("GET", path)
+        connection.request(method, path)
         response = connection.getresponse()
         body = response.read(_LONGEST_ANSWER)
-        if response.status == _OK:
-            return json.loads(body)
-        reason = f"it answers {response.status}"
+        return response.status, json.loads(body)
     except (ConnectionRefusedError, FileNotFoundError):
         return None
     except (OSError, HTTPException) as error:
         reason = str(error) or type(error).__name__
     except ValueError:
-        reason = "what it answers is not JSON"
+        reason = f"it answers {response.status}, and what it says is not JSON"
     finally:
         connection.close()
-    raise SyncdError(f"no status from {admin}: {reason}", hint="is it syncd that listens there? its log says more")
+    raise _none_from(admin, reason)
+
+
+def _none_from(admin: Address, reason: str) -> SyncdError:
+    return SyncdError(f"no status from {admin}: {reason}", hint="is it syncd that listens there? its log says more")
 
 
 class _UnixConnection(HTTPConnection):
     """HTTP over a unix socket."""
 
     def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=_TIMEOUT)
+        super().__init__("localhost")
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(_TIMEOUT)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)

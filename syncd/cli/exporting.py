@@ -16,6 +16,7 @@ from syncd.cli.where import ConfigOption, config_path, places, reading
 from syncd.errors import SyncdError
 from syncd.mirror.manifest import flat
 from syncd.model import rfc3339
+from syncd.observe.text import printable
 
 COLUMNS = (
     "path", "kind", "id", "sharing_id", "version", "superseded", "type", "bytes", "sha256", "width", "height",
@@ -82,8 +83,10 @@ def _write_lines(rows: Rows, out: TextIO) -> None:
 def _write_csv(rows: Rows, out: TextIO) -> None:
     table = csv.DictWriter(out, COLUMNS, lineterminator="\n")
     table.writeheader()
+    shown = printable if out.isatty() else str  # a terminal obeys what a file only holds
     for row in rows:
-        table.writerow({**row, "superseded": json.dumps(row["superseded"])})
+        cells = {**row, "superseded": json.dumps(row["superseded"])}
+        table.writerow({name: shown(cell) if isinstance(cell, str) else cell for name, cell in cells.items()})
 
 
 _FORMS: dict[str, Callable[[Rows, TextIO], None]] = {"json": _write_json, "jsonl": _write_lines, "csv": _write_csv}

@@ -25,14 +25,15 @@ _NOWHERE = "https://syncd-test.invalid/banner.png"  # a name that is reserved ne
 _ACCEPTED = 200
 
 
-def _known(event: str) -> str:
+def known_event(event: str) -> str:
+    """Read an event's name in any case."""
     if event.upper() not in EVENTS:
         raise typer.BadParameter(f"must be one of {', '.join(EVENTS)}")
     return event.upper()
 
 
 def send(
-    event: Annotated[str, typer.Argument(callback=_known, help=f"One of {', '.join(EVENTS)}, in any case.")],
+    event: Annotated[str, typer.Argument(callback=known_event, help=f"One of {', '.join(EVENTS)}, in any case.")],
     to: Annotated[str | None, typer.Option(metavar="URL", help="Where to; else where the config listens.")] = None,
     secret: Annotated[str | None, typer.Option(help="What to sign with; else the config's first secret.")] = None,
     asset_url: Annotated[str, typer.Option(metavar="URL", help="The file that the event names.")] = _NOWHERE,
@@ -46,7 +47,7 @@ def send(
     """Deliver a signed test event, as the platform would."""
     # To the path of its event, so that EVENT says how a file is to be read.
     tail = f"/{event.lower()}" if payload else ""
-    target = _Target(_with_path(to), secret) if to and secret else _target(config_path(config), tail, to, secret)
+    target = _Target(with_path(to), secret) if to and secret else _target(config_path(config), tail, to, secret)
     try:
         accepted = asyncio.run(_send_all(target, _bodies(event, asset_url, count, payload)))
     except OSError as error:  # aiohttp's among them
@@ -75,13 +76,13 @@ def _target(path: Path, tail: str, to: str | None, secret: str | None) -> _Targe
     if secret is None and source.secret:
         secret = source.secret[0].text
     if to is not None:
-        return _Target(_with_path(to, source.path), secret)
+        return _Target(with_path(to, source.path), secret)
     listen, scheme = config.server.listen, "https" if config.server.tls else "http"
     # It is this machine's own listener, reached by its address, to which no certificate is made out.
     return _Target(f"{scheme}://{reachable(listen)}{source.path}{tail}", secret, listen.path, verify_tls=False)
 
 
-def _with_path(url: str, path: str = "/webhooks/abyssale") -> str:
+def with_path(url: str, path: str = "/webhooks/abyssale") -> str:
     """Fill in the source's path where a URL names only the host."""
     return url.rstrip("/") + path if urlsplit(url).path in ("", "/") else url
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from syncd.config import Address, Admin, Journal, Mirror, load
+from syncd.config import Address, Admin, Config, Journal, Mirror, load
 from syncd.config.environment import override
 from syncd.config.references import Surroundings, read_file
 from syncd.config.section import Section
@@ -74,11 +74,9 @@ class Places:
 
 def places(config: Path) -> Places:
     """Read only these of a config. Raises ConfigInvalid, with all that is wrong, where they can't be told."""
-    around = Surroundings(Path(os.path.abspath(config)).parent, os.environ)  # noqa: PTH100 - symlinks are kept
+    around = _around(config)
     try:
-        content, _ = read_file(config, limit=_CONFIG_BYTES)
-        data = _tables(content.decode("utf-8-sig"))
-        override(data, os.environ)
+        data = _read(config)
         return Places(
             admin=_value(Admin, "listen", data.get("admin"), around),
             journal=Path(_value(Journal, "url", data.get("journal"), around).removeprefix("sqlite:///")),
@@ -87,6 +85,34 @@ def places(config: Path) -> Places:
     except (ValueError, RecursionError):
         load(config)  # says what is wrong, in the words that `check` uses
         raise
+
+
+def judging(config: Path) -> Config:
+    """Read of a config what says how deliveries are understood, files kept and failures borne; the rest is default.
+
+    Secrets are left out: they are the daemon's. Raises ConfigInvalid, with all that is wrong.
+    """
+    try:
+        data = _read(config)
+        wanted = {name: data[name] for name in ("sources", "mirror", "journal", "retry", "manifest") if name in data}
+        source = wanted["sources"]["abyssale"]
+        wanted["sources"] = {"abyssale": {**source, "require_signature": False, "secret": [], "api_key": None}}
+        return Config.model_validate(wanted, context=_around(config))
+    except (ValueError, RecursionError, LookupError, TypeError):
+        load(config)  # says what is wrong, in the words that `check` uses
+        raise
+
+
+def _around(config: Path) -> Surroundings:
+    return Surroundings(Path(os.path.abspath(config)).parent, os.environ)  # noqa: PTH100 - symlinks are kept
+
+
+def _read(config: Path) -> dict[str, Any]:
+    """Parse a config, its overrides included. Raises ValueError."""
+    content, _ = read_file(config, limit=_CONFIG_BYTES)
+    data = _tables(content.decode("utf-8-sig"))
+    override(data, os.environ)
+    return data
 
 
 def _tables(text: str) -> dict[str, Any]:
@@ -107,6 +133,24 @@ def reading(config: Path, where: Places) -> closing[SqliteReader]:
     if not os.path.exists(where.journal):  # noqa: PTH110 - Path.exists raises where a folder can't be entered
         load(config)
     return closing(SqliteReader(where.journal))
+
+
+def below(root: Path, text: str) -> list[str]:
+    """The paths below the mirror's root that a text may mean: as a file named from here, or from the root.
+
+    Links on the way to the root are followed, the last part never is. Raises BadParameter where
+    it can only mean something elsewhere.
+    """
+    seen = os.path.abspath(text)  # noqa: PTH100 - resolve() would follow the last part
+    real = Path(os.path.realpath(os.path.dirname(seen)), os.path.basename(seen))  # noqa: PTH119, PTH120 - see above
+    around = {real: Path(os.path.realpath(root)), Path(seen): root}
+    found = [str(path.relative_to(top)) for path, top in around.items() if path.is_relative_to(top)]
+    plain = os.path.normpath(text)
+    if not (os.path.isabs(plain) or plain.startswith("..")):  # noqa: PTH117 - see above
+        found.append(plain)
+    if not found:
+        raise typer.BadParameter(f"{text} is not below the mirror {root}")
+    return list(dict.fromkeys(found))
 
 
 def reachable(listen: Address) -> str:

@@ -28,10 +28,11 @@ class Connection(web.RequestHandler):
     From accept, and from the first byte of each later request, `timeout()` seconds (asked
     anew each time) are given for all of a request, headers and body. Late headers are answered
     408 right here; a late body ends the handler's read with TimeoutError.
-    `gone` is called once the socket is closed and no handler is at work for it any more.
+    `gone` is called once the socket is closed and no handler is at work for it any more;
+    `refused` is told (word, peer, reason) of what was answered here because no handler could.
     """
 
-    __slots__ = ("_deadline", "_gone", "_request", "_timeout", "_timer", "begun", "closing", "host")
+    __slots__ = ("_deadline", "_gone", "_refused", "_request", "_timeout", "_timer", "begun", "closing", "host")
 
     def __init__(
         self,
@@ -40,6 +41,7 @@ class Connection(web.RequestHandler):
         host: str,
         timeout: Callable[[], float],
         gone: Callable[[Connection], None],
+        refused: Callable[[answers.Word, str, str], None],
     ) -> None:
         untyped: dict[str, Any] = {"access_log": None}  # aiohttp takes None, its annotation does not
         super().__init__(
@@ -55,6 +57,7 @@ class Connection(web.RequestHandler):
         self.begun = False  # a byte of a request has come that is not answered yet
         self.closing = False  # the next answer is the last one
         self._gone = gone
+        self._refused = refused
         self._timeout = timeout
         self._request: web.BaseRequest | None = None
         self._deadline: float | None = None
@@ -117,8 +120,9 @@ class Connection(web.RequestHandler):
         if isinstance(exc, ConnectionError):
             log.debug("the client went away", extra={"address": self.host})
         elif status == 400:  # noqa: PLR2004 - as aiohttp calls unparsable requests
-            log.info("unparsable request", extra={"address": self.host, "reason": ascii(exc)[:200]})
+            self._refused("malformed", self.host, ascii(exc)[:200])
         else:
+            self._refused("internal", self.host, "a bug of syncd")
             log.error("a request's handler failed", exc_info=exc)
         resp = answers.refusal("malformed" if status == 400 else "internal")  # noqa: PLR2004 - as above
         resp.force_close()
@@ -141,6 +145,7 @@ class Connection(web.RequestHandler):
             self._timer = self._loop.call_at(self._deadline, self._ring)
         elif self._request is None:
             if self.transport is not None:
+                self._refused("timeout", self.host, "no whole request came within server.request_timeout")
                 self.transport.write(answers.raw_timeout())
             self.force_close()
         elif not self._request.content.is_eof():

@@ -6,12 +6,14 @@ Accepting connections is `server`'s business.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import socket
 import stat
+import struct
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from syncd.config import Address
@@ -19,6 +21,15 @@ from syncd.config import Address
 BACKLOG = 1024
 _UNIX_MODE = 0o660
 _FIRST_PASSED = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3)
+_SO_ATTACH_FILTER = 26  # socket(7)
+_NO_SYN = (
+    (0x30, 0, 0, 13),  # load the byte with the flags of the TCP header
+    (0x54, 0, 0, 0x12),  # keep SYN and ACK
+    (0x15, 0, 1, 0x02),  # if it is SYN alone
+    (0x06, 0, 0, 0),  # drop it
+    (0x06, 0, 0, 0xFFFFFFFF),  # else take it whole
+)
+"""A classic BPF program (operation, jump if true, jump if false, value) that drops the first packet of a connection."""
 
 
 def bind(address: Address, *, beside: Sequence[socket.socket] = ()) -> socket.socket:
@@ -41,6 +52,20 @@ def release(bound: socket.socket) -> None:
     bound.close()
     if isinstance(name, str):
         Path(name).unlink(missing_ok=True)
+
+
+def let_nobody_new_in(bound: socket.socket) -> None:
+    """Have the kernel pass over who knocks at a TCP port from now on; whoever is at the door still comes in.
+
+    Between the last `accept` and the closing of a socket somebody could connect, be let in by the
+    kernel, and be cut off. This way he meets a closed port when he knocks again.
+    """
+    if bound.family == socket.AF_UNIX:
+        return
+    program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in _NO_SYN))
+    steps = struct.pack("@HP", len(_NO_SYN), ctypes.addressof(program))
+    with suppress(OSError):  # a kernel without filters: all as before, but for that moment
+        bound.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, steps)
 
 
 def _bind_tcp(address: Address, beside: Sequence[socket.socket]) -> socket.socket:
@@ -104,17 +129,18 @@ def _remove_stale(path: Path) -> None:
 
 
 def inherited() -> socket.socket | None:
-    """Take over the first socket that systemd passed to this process, if any; see sd_listen_fds(3).
+    """Take over the socket that systemd passed to this process, if any; see sd_listen_fds(3).
 
-    The variables are cleared, and no socket is passed on to children. Raises OSError where
-    what was passed is not a listening stream socket.
+    The variables are cleared, and the socket is not passed on to children. Raises OSError where
+    what was passed is not one listening stream socket.
     """
     pid, count = os.environ.pop("LISTEN_PID", ""), os.environ.pop("LISTEN_FDS", "")
     os.environ.pop("LISTEN_FDNAMES", None)
     if pid != str(os.getpid()) or not count.isdecimal() or int(count) < 1:
         return None
-    for passed in range(_FIRST_PASSED, _FIRST_PASSED + int(count)):
-        os.set_inheritable(passed, False)
+    if int(count) > 1:  # on the others nobody would ever answer
+        raise OSError(errno.EINVAL, f"systemd has passed {count} sockets, and syncd takes one: a single ListenStream=")
+    os.set_inheritable(_FIRST_PASSED, False)
     taken = socket.socket(fileno=_FIRST_PASSED)
     if taken.type != socket.SOCK_STREAM or not taken.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         taken.detach()

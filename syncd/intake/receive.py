@@ -14,6 +14,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
+from typing import Any
 
 import orjson
 from aiohttp import web
@@ -22,9 +23,10 @@ from aiohttp.web_protocol import RequestPayloadError
 from syncd.config import AbyssaleSource, Config
 from syncd.errors import JournalUnavailable
 from syncd.intake import answers
-from syncd.intake.answers import Refused
+from syncd.intake.answers import Refused, Word
 from syncd.intake.senders import IPAddress, Strikes, sender, within
 from syncd.model import Arrival, Receipt
+from syncd.sources.payload import parse
 from syncd.sources.protocol import Rejected
 from syncd.sources.table import SOURCES
 
@@ -41,7 +43,8 @@ class Intake:
 
     `accept` stores an arrival and returns once it is on disk. `closed` gives the reason why
     nothing can be stored now, or None. `count` is told (source, `accepted` | `duplicate` |
-    `rejected`) for every answered request, with an empty source where the path names none.
+    `rejected`) for every answered request, with an empty source where the path names none;
+    `refused` is told the word of each answer that says no.
     `clock` gives unix seconds.
     """
 
@@ -52,12 +55,14 @@ class Intake:
         accept: Callable[[Arrival], Awaitable[Receipt]],
         closed: Callable[[], str | None],
         count: Callable[[str, str], None],
+        refused: Callable[[Word], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._current = current
         self._accept = accept
         self._closed = closed
         self._count = count
+        self._refused = refused
         self._clock = clock
         self._strikes = Strikes(burst=100, rate=1.0)
         self._lines = Strikes(burst=50, rate=5.0)  # of the log
@@ -71,8 +76,18 @@ class Intake:
             receipt = await self._store(request, config, name, source, tail)
         except Refused as refused:
             return self._refuse(request, config, name, refused)
-        self._count(name, "duplicate" if receipt.duplicate else "accepted")
+        outcome = "duplicate" if receipt.duplicate else "accepted"
+        self._count(name, outcome)
+        facts = {"delivery": receipt.delivery, "source": name, "address": _text(_sender(request, config))}
+        log.info("delivery %s", outcome, extra=facts)
         return answers.stored(receipt)
+
+    def never_whole(self, word: Word, peer: str, reason: str) -> None:
+        """Count and log what was answered before it was a request; from which path or sender, nobody knows."""
+        self._refused(word)
+        if word != "internal":  # that is a bug of ours, and in the log already
+            self._count("", "rejected")
+            self._log({"error": word, "reason": reason, "peer": peer})
 
     async def _store(
         self, request: web.BaseRequest, config: Config, name: str, source: AbyssaleSource | None, tail: str
@@ -114,30 +129,23 @@ class Intake:
         """Answer no, or 429 where too many refused requests came from this address."""
         now = asyncio.get_running_loop().time()
         address = _sender(request, config)
-        self._log(request, address, name, refused, now)
-        if refused.word != "unavailable":
+        word, detail, headers = refused.word, refused.detail, refused.headers
+        if word != "unavailable":
             self._count(name, "rejected")
             if wait := self._strikes.strike(address, now):
-                return answers.refusal("flood", headers={"Retry-After": str(math.ceil(wait))})
-        return answers.refusal(refused.word, detail=refused.detail, headers=refused.headers)
+                word, detail, headers = "flood", "", {"Retry-After": str(math.ceil(wait))}
+        self._refused(word)
+        path = ascii(request.path[:_SHOWN])  # control characters and the like, escaped
+        self._log({"error": word, "reason": str(refused), "address": _text(address), "path": path, "source": name})
+        return answers.refusal(word, detail=detail, headers=headers)
 
-    def _log(
-        self, request: web.BaseRequest, address: IPAddress | None, name: str, refused: Refused, now: float
-    ) -> None:
-        if self._lines.strike(None, now):
+    def _log(self, facts: dict[str, Any]) -> None:
+        """Log a refusal, unless there were too many of late: those are counted in the next line that is written."""
+        if self._lines.strike(None, asyncio.get_running_loop().time()):
             self._unlogged += 1
             return
-        facts = {
-            "error": refused.word,
-            "status": answers.status_of(refused.word),
-            "reason": str(refused),
-            "address": str(address),
-            "path": ascii(request.path[:_SHOWN]),  # control characters and the like, escaped
-            "source": name,
-            "unlogged_before": self._unlogged,
-        }
-        self._unlogged = 0
-        log.warning("request refused", extra=facts)
+        status, before, self._unlogged = answers.status_of(facts["error"]), self._unlogged, 0
+        log.warning("request refused", extra={"status": status, **facts, "unlogged_before": before})
 
 
 def _route(config: Config, path: str) -> tuple[str, AbyssaleSource | None, str]:
@@ -152,6 +160,10 @@ def _route(config: Config, path: str) -> tuple[str, AbyssaleSource | None, str]:
         if path.startswith(base):
             return name, source, path.removeprefix(base) or "/"
     return "", None, ""
+
+
+def _text(address: IPAddress | None) -> str | None:
+    return None if address is None else str(address)
 
 
 def _sender(request: web.BaseRequest, config: Config) -> IPAddress | None:
@@ -215,7 +227,7 @@ def _is_signed(headers: tuple[tuple[str, str], ...]) -> bool:
 def _check_object(body: bytes) -> None:
     """Hold an unsigned body to the least that any delivery is: a JSON object."""
     try:
-        payload = orjson.loads(body)
+        payload = parse(body)
     except orjson.JSONDecodeError as error:
         raise Refused("malformed", str(error), detail="the body is not JSON") from error
     if not isinstance(payload, dict):

@@ -18,8 +18,9 @@ from typing import Any
 from aiohttp import web
 
 from syncd.config import Tls
+from syncd.intake import answers
 from syncd.intake.connection import Connection
-from syncd.intake.listen import release
+from syncd.intake.listen import let_nobody_new_in, release
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ CONNECTIONS = 1000
 _ACCEPTED_AT_ONCE = 64
 _BREATH = 1.0  # seconds without accepting after the process ran out of file descriptors
 _LAST_CALL = 1.0  # seconds that idle connections are kept when draining, for requests under way
+_AT_THE_DOOR = 0.05  # seconds in which a connection that has begun can be complete
 _UNREAD_MS = 30_000  # that a client may leave an answer unread before the kernel drops it
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -40,7 +42,8 @@ class Listener:
     `handler` answers requests. For a `web.Application`, set up a `web.AppRunner` and pass its
     `server.request_handler`, and its `server.request_factory` as `factory`. `timeout` gives the
     seconds for a whole request. `tls` may be replaced at any time; it is used for connections
-    from then on. The listener owns `sock`; the file of a unix socket is removed with it,
+    from then on. `refused` is told (word, peer, reason) of requests that reach no handler, or that
+    break it. The listener owns `sock`; the file of a unix socket is removed with it,
     unless it is `inherited` and so belongs to systemd.
     """
 
@@ -52,6 +55,7 @@ class Listener:
         timeout: Callable[[], float],
         tls: ssl.SSLContext | None = None,
         factory: Callable[..., web.BaseRequest] | None = None,
+        refused: Callable[[answers.Word, str, str], None] = lambda *_: None,
         inherited: bool = False,
     ) -> None:
         self.tls = tls
@@ -59,6 +63,7 @@ class Listener:
         self._handler = handler
         self._timeout = timeout
         self._factory = factory or _bare_request
+        self._refused = refused
         self._inherited = inherited
         # Each with the task that brings it up, the oldest first.
         self._connections: dict[Connection, asyncio.Task[None]] = {}
@@ -85,17 +90,21 @@ class Listener:
     async def drain(self, grace: float) -> None:
         """Stop accepting, answer what is there, and close, within `grace` seconds.
 
-        What waits in the backlog is served like any other. Every answer from here on is the
-        last one of its connection. Connections that stay idle are closed after a moment, in
-        which a request that was under way may arrive. Cancellation cuts off what is left.
+        What waits in the backlog is served like any other, unless the socket is inherited: then it
+        is left to the next process. Every answer from here on is the last one of its connection.
+        Connections that stay idle are closed after a moment, in which a request that was under
+        way may arrive. Cancellation cuts off what is left.
         Draining again does nothing.
         """
         if self._closing:
             return
         self._closing = True
         ends = self._loop.time() + grace
+        if not self._inherited:
+            let_nobody_new_in(self._socket)
+            await asyncio.sleep(min(grace, _AT_THE_DOOR))
         self._loop.remove_reader(self._socket)
-        while self._accept():
+        while not self._inherited and self._accept():
             pass
         self._close_socket()
         for connection in self._connections:
@@ -145,7 +154,9 @@ class Listener:
         accepted.setblocking(False)
         if accepted.family != socket.AF_UNIX:
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_MS)
-        connection = Connection(self._server, host=host, timeout=self._timeout, gone=self._forget)
+        connection = Connection(
+            self._server, host=host, timeout=self._timeout, gone=self._forget, refused=self._refused
+        )
         connection.closing = self._closing
         self._connections[connection] = self._loop.create_task(self._bring_up(connection, accepted))
         self._empty.clear()

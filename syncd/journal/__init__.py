@@ -32,6 +32,9 @@ from syncd.model import (
     TemplateStatus,
 )
 
+INDEX_ASKED, INDEX_ANSWERED = "index asked for", "index answered"
+"""Facts that differ while a command waits for an index that is newer than it."""
+
 Reserve = Callable[[str, str, Iterable[str]], str]
 """(scope, owner, candidates) → the name this owner has in the scope, else the first free candidate."""
 
@@ -206,11 +209,20 @@ class Journal(Protocol):
     async def removed(self, keys: Sequence[str]) -> None:
         """Record that these files are gone."""
 
+    async def emptied(self, limit: int) -> Sequence[tuple[str, int]]:
+        """Folders of which no manifest names a file any more, each with the change since which it is so."""
+
+    async def cleared(self, folders: Sequence[tuple[str, int]]) -> None:
+        """Record that these folders are gone, unless something has come there since; their names stay theirs."""
+
     async def prune(self, before: float) -> int:
         """Forget some finished deliveries received before, and what they left without a file; 0 when none is left."""
 
     async def disturbed(self) -> bool:
         """Tell if somebody else has committed something since this was asked last, an operator's command."""
+
+    async def standing(self) -> tuple[int, int]:
+        """Count what waits, unread deliveries and jobs, and the assets that have failed."""
 
     async def recall(self, name: str) -> str | None:
         """A fact noted about this installation, such as the id of its mirror root."""

@@ -98,7 +98,7 @@ def _announce(db: sqlite3.Connection, delivery: Delivery, asset: Asset, rules: R
 def _add(db: sqlite3.Connection, delivery: Delivery, asset: Asset, visual: int, rules: Rules) -> int:
     values = (
         visual, asset.lane, asset.source, asset.id, asset.version, delivery.seq, delivery.id, asset_text(asset),
-        delivery.received_at, delivery.received_at, delivery.received_at + rules.give_up_after,
+        delivery.received_at, delivery.asked_at, delivery.asked_at + rules.give_up_after,
     )  # fmt: skip
     number = db.execute(
         "INSERT INTO assets(visual, lane, source, platform_id, version, seq, delivery, detail,"
@@ -112,14 +112,23 @@ def _add(db: sqlite3.Connection, delivery: Delivery, asset: Asset, visual: int, 
 def _announce_again(
     db: sqlite3.Connection, row: sqlite3.Row, delivery: Delivery, asset: Asset, rules: Rules, now: float
 ) -> None:
-    """The same version once more: nothing new, but a chance for one without a file, with its fresh URL."""
-    if row["state"] in ("pending", "failed"):
+    """The same version once more: nothing new, but a chance for one without a file, with its fresh URL.
+
+    A replay asks for every file anew, but for those of older versions that are there; `rerank` has
+    the last word. The URL stays that of the last announcement.
+    """
+    replayed = delivery.replayed_at is not None
+    kept = row["state"] == "superseded" and row["folder"] is not None
+    if row["state"] in ("pending", "failed") or (replayed and not kept):
         db.execute(
-            "UPDATE assets SET detail = ?, give_up_at = max(give_up_at, ?) WHERE asset = ?",
-            (asset_text(asset), delivery.received_at + rules.give_up_after, row["asset"]),
+            "UPDATE assets SET detail = ?, give_up_at = max(give_up_at, ?) WHERE asset = ?"
+            " AND NOT EXISTS (SELECT 1 FROM announced WHERE announced.asset = assets.asset AND seq > ?)",
+            (asset_text(asset), delivery.asked_at + rules.give_up_after, row["asset"], delivery.seq),
         )
-    if row["state"] == "failed":
+    if row["state"] == "failed" or (replayed and not kept):
         revive(db, row["asset"], rules, now)
+    if replayed and row["state"] == "superseded" and not kept:  # its key may be one of a kept version
+        db.execute("UPDATE assets SET key = NULL WHERE asset = ?", (row["asset"],))
 
 
 def _note_template(db: sqlite3.Connection, template: Template) -> None:

@@ -7,7 +7,9 @@ looking at the file, and never a manifest that names what is no longer there.
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Sequence
 
 import orjson
 
@@ -18,6 +20,7 @@ from syncd.journal.rows import asset_of, fetched_of, fetched_text, files_text, j
 from syncd.journal.visuals import (
     NEWER_ANNOUNCED,
     NEWER_PUBLISHED,
+    is_shown,
     order_of,
     rerank,
     retire,
@@ -35,8 +38,10 @@ def place(db: sqlite3.Connection, job: Job, fetched: Fetched, rules: Rules) -> P
     if row is None or row["state"] != "pending":
         return NEWER_ANNOUNCED
     if job.asset.kind == "export":
-        return Placement(job.row, row["key"], None, superseded=False)
-    known = versions(db, row["visual"])
+        key = key_of(db, job.asset, row["visual"], row["received_at"], rules)
+        assert key is not None  # noqa: S101 - an export's key needs no content
+        return Placement(job.row, key, None, superseded=False)  # not the row's: published as a file it has an extension
+    known = [other for other in versions(db, row["visual"]) if other["asset"] != row["asset"]]
     newer = sum(
         order_of(other) > order_of(row) and (other["folder"] is not None or other["placing"] is not None)
         for other in known
@@ -47,10 +52,13 @@ def place(db: sqlite3.Connection, job: Job, fetched: Fetched, rules: Rules) -> P
     key = row["key"] or key_of(db, job.asset, row["visual"], row["received_at"], rules, fetched.sha256)
     assert key is not None  # noqa: S101 - only an unknown content can leave a key open
     here = next((other for other in known if other["folder"] is not None and other["key"] == key), None)
-    if here is None and not rules.naming.per_version:  # the newest is of another type, and so of another key
-        here = next((other for other in known if other["state"] == "published"), None)
+    # A lost file goes back to where it was, also that of an older version beside the newest.
+    back = row["lost_at"] is not None and here is None and all(other["placing"] is None for other in known)
+    in_line = not back and not rules.naming.per_version
+    if here is None and in_line:  # the newest is of another type, and so of another key
+        here = next(filter(is_shown, known), None)
     keep_as = former = None
-    if newer and (here is not None or not rules.naming.per_version):
+    if newer and (here is not None or in_line):
         key = versioned_key(db, key, row, rules)
     elif here is not None and rules.keep_versions > 1 and here["sha256"] != fetched.sha256:
         former = here["key"]
@@ -82,8 +90,16 @@ def forget_placing(db: sqlite3.Connection) -> None:
     db.execute("UPDATE assets SET placing = NULL WHERE placing IS NOT NULL")
 
 
-def settle(db: sqlite3.Connection, ending: Ending, rules: Rules, now: float) -> list[Finished]:
-    """Record how one job ended; returns the deliveries that this finished."""
+def settle(db: sqlite3.Connection, endings: Sequence[Ending], rules: Rules, now: float) -> list[Finished]:
+    """Record how jobs ended; returns the deliveries that this finished."""
+    for ending in endings:
+        _settle(db, ending, rules, now)
+    rows = json.dumps([ending.job.row for ending in endings])
+    visuals = db.execute("SELECT DISTINCT visual FROM assets WHERE asset IN (SELECT value FROM json_each(?))", (rows,))
+    return finish(db, [visual for (visual,) in visuals])
+
+
+def _settle(db: sqlite3.Connection, ending: Ending, rules: Rules, now: float) -> None:
     match ending:
         case Published():
             _publish(db, ending, rules)
@@ -93,21 +109,21 @@ def settle(db: sqlite3.Connection, ending: Ending, rules: Rules, now: float) -> 
             _give_up(db, ending, rules, now)
         case Dropped():
             pass  # that it is not wanted was recorded as it was found
-    row = db.execute("SELECT visual FROM assets WHERE asset = ?", (ending.job.row,)).fetchone()
-    return [] if row is None else finish(db, [row["visual"]])
 
 
 def _publish(db: sqlite3.Connection, done: Published, rules: Rules) -> None:
     """Record a visible file, and what that makes of the version it replaces."""
-    (visual,) = db.execute("SELECT visual FROM assets WHERE asset = ?", (done.job.row,)).fetchone()
+    before = db.execute("SELECT * FROM assets WHERE asset = ?", (done.job.row,)).fetchone()
     folder = done.key.rpartition("/")[0] if done.files is None else None
+    same = has_file(db, before) and (before["key"], before["sha256"]) == (done.key, done.fetched.sha256)
     values = (
         done.key, folder, done.fetched.type, done.fetched.bytes, done.fetched.sha256,
-        without_query(done.fetched.url), done.at, done.job.attempts + done.fetched.attempts, done.job.row,
+        without_query(done.fetched.url), before["published_at"] if same else done.at,
+        done.job.attempts + done.fetched.attempts, done.job.row,
     )  # fmt: skip
     db.execute(
-        "UPDATE assets SET state = 'published', reason = '', placing = NULL, failing_since = NULL, key = ?,"
-        " folder = ?, type = ?, bytes = ?, sha256 = ?, source_url = ?, published_at = ?, attempts = ?"
+        "UPDATE assets SET state = 'published', reason = '', placing = NULL, failing_since = NULL, lost_at = NULL,"
+        " key = ?, folder = ?, type = ?, bytes = ?, sha256 = ?, source_url = ?, published_at = ?, attempts = ?"
         " WHERE asset = ?",
         values,
     )
@@ -119,15 +135,22 @@ def _publish(db: sqlite3.Connection, done: Published, rules: Rules) -> None:
         db.execute("DELETE FROM removals WHERE key IN (?, ?)", (done.key, done.placement.keep_as))
         touch(db, folder)
         db.execute("UPDATE folders SET template_id = ? WHERE folder = ?", (done.job.asset.template.id, folder))
-        _leave_one_published(db, visual, done, rules)
+        _leave_one_published(db, before["visual"], done, rules)
         if (kept := done.placement.keep_as) is not None:  # the version that it was kept for may have gone meanwhile
             withdraw(db, done.job.row, kept, kept.rpartition("/")[0])
+
+
+def has_file(db: sqlite3.Connection, row: sqlite3.Row) -> bool:
+    """Tell if an asset is visible, be it that it is fetched again."""
+    export = db.execute("SELECT 1 FROM exports WHERE asset = ?", (row["asset"],))
+    return is_shown(row) or export.fetchone() is not None
 
 
 def _leave_one_published(db: sqlite3.Connection, visual: int, done: Published, rules: Rules) -> None:
     """The newest visible version is the published one; older ones stay as the rules say, or go."""
     newest, *older = [row for row in versions(db, visual) if row["folder"] is not None]
-    db.execute("UPDATE assets SET state = 'published', reason = '' WHERE asset = ?", (newest["asset"],))
+    if newest["state"] == "superseded":
+        db.execute("UPDATE assets SET state = 'published', reason = '' WHERE asset = ?", (newest["asset"],))
     for place_in_line, row in enumerate(older, start=1):
         replaced = row["key"] in (done.key, done.placement.former) and row["asset"] != done.job.row
         key = done.placement.keep_as if replaced else row["key"]
@@ -138,8 +161,8 @@ def _leave_one_published(db: sqlite3.Connection, visual: int, done: Published, r
             retire(db, row["asset"], key, row["folder"])
         else:
             db.execute(
-                "UPDATE assets SET state = 'superseded', reason = ?, key = coalesce(?, key), folder = ?"
-                " WHERE asset = ?",
+                "UPDATE assets SET state = 'superseded', reason = ?, key = coalesce(?, key), folder = ?,"
+                " failing_since = NULL WHERE asset = ?",
                 (NEWER_PUBLISHED, key, row["folder"] if stays else None, row["asset"]),
             )
 
@@ -157,17 +180,20 @@ def _wait(db: sqlite3.Connection, ending: Again, now: float) -> None:
 def _give_up(db: sqlite3.Connection, ending: GaveUp, rules: Rules, now: float) -> None:
     """End a job without a file; an older version that had given way to it gets its chance.
 
-    One that was announced anew meanwhile, with a fresh URL perhaps, is tried with that first.
+    One that was announced anew meanwhile, with a fresh URL perhaps, or given more time, is tried
+    with that first. One that was only fetched again keeps the file it has.
     """
     job = ending.job
     row = db.execute("SELECT * FROM assets WHERE asset = ? AND state = 'pending'", (job.row,)).fetchone()
     if row is None:
         return
-    fresh = asset_of(row["detail"]) != job.asset
+    fresh = asset_of(row["detail"]) != job.asset or row["give_up_at"] > job.give_up_at
+    state = "pending" if fresh else "published" if has_file(db, row) else "failed"
+    since = None if state == "published" else row["failing_since"] or now
     db.execute(
-        "UPDATE assets SET state = ?, placing = NULL, attempts = ?, goes = goes + 1, reason = ?,"
-        " failing_since = coalesce(failing_since, ?) WHERE asset = ?",
-        ("pending" if fresh else "failed", job.attempts + ending.why.attempts, ending.why.reason, now, job.row),
+        "UPDATE assets SET state = ?, placing = NULL, attempts = ?, goes = goes + 1, reason = ?, failing_since = ?"
+        " WHERE asset = ?",
+        (state, job.attempts + ending.why.attempts, ending.why.reason, since, job.row),
     )
     if not fresh:
         rerank(db, row["visual"], rules, now)

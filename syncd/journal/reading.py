@@ -8,14 +8,14 @@ short read, however large the journal is; only what is exported as a whole takes
 from __future__ import annotations
 
 import json
-import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from syncd.errors import Ambiguous, JournalUnavailable
+from syncd.errors import JournalUnavailable
+from syncd.journal import finding, tracing
 from syncd.journal.rows import asset_of, failure_of, stale_export_of, stale_folder_of
 from syncd.journal.schema import connect, exists
 from syncd.model import AssetState, ExportContents, FolderContents, Outcome, rfc3339
@@ -25,9 +25,6 @@ FAILURES = 100
 
 _STATES: tuple[AssetState, ...] = ("pending", "published", "superseded", "failed")
 _PAGE = 500  # assets read at once
-_NAMED = 5  # matches of an ambiguous id that the error names
-_ID = re.compile(r"[A-Za-z0-9._-]{1,160}")
-_AFTER_EVERY_ID = "\x7f"  # sorts behind every character of an id
 _ENTRY = "SELECT seq, id, source, event, received_at, outcome, reason FROM deliveries"
 
 
@@ -48,13 +45,13 @@ class SqliteReader:
 
     def counts(self) -> dict[AssetState, int]:
         """Count the assets in each state."""
-        found = {row["state"]: row["n"] for row in self._all("SELECT state, count(*) AS n FROM assets GROUP BY state")}
+        found = {row["state"]: row["assets"] for row in self._all("SELECT state, assets FROM counts")}
         return {state: found.get(state, 0) for state in _STATES}
 
     def queue(self, now: float) -> tuple[int, float]:
         """Count the jobs and unread deliveries that wait, and the seconds since the oldest was received."""
         with self.snapshot():
-            ((jobs,),) = self._all("SELECT count(*) FROM assets WHERE state = 'pending'")
+            jobs = self.counts()["pending"]
             ((unread,),) = self._all("SELECT count(*) FROM deliveries WHERE read = 0")
             # The first of its table is the oldest: both number their rows in the order of receipt.
             oldest = [
@@ -64,10 +61,16 @@ class SqliteReader:
         since = min((received_at for (received_at,) in oldest), default=now)
         return jobs + unread, max(0.0, now - since)
 
-    def last_delivery_at(self) -> str | None:
-        """Say when the newest delivery was received."""
+    def newest(self) -> float | None:
+        """Say when the newest delivery was received, in unix seconds."""
         rows = self._all("SELECT received_at FROM deliveries ORDER BY seq DESC LIMIT 1")
-        return rfc3339(rows[0][0]) if rows else None
+        return rows[0][0] if rows else None
+
+    def failing(self) -> tuple[int, int]:
+        """Count the assets that wait after a failed go, and those given up."""
+        query = "SELECT count(*), coalesce(sum(state = 'failed'), 0) FROM assets WHERE failing_since IS NOT NULL"
+        ((failing, given_up),) = self._all(query)
+        return failing - given_up, given_up
 
     def deliveries(
         self, *, limit: int, source: str | None = None, outcome: Outcome | None = None
@@ -75,6 +78,8 @@ class SqliteReader:
         """List the inbox, newest first."""
         wanted = {"source": source, "outcome": outcome}
         conditions = [f"{column} = :{column}" for column, value in wanted.items() if value is not None]
+        if len(conditions) > 1:
+            conditions[0] = f"+{conditions[0]}"  # not by its index: an outcome is the rarer one
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         with self.snapshot():
             rows = self._all(f"{_ENTRY}{where} ORDER BY seq DESC LIMIT :limit", {**wanted, "limit": limit})
@@ -85,20 +90,36 @@ class SqliteReader:
 
         Raises Ambiguous where several begin like this and none is called so.
         """
-        if not _ID.fullmatch(prefix):
-            return None
         with self.snapshot():
-            matches = self._all(
-                f"{_ENTRY} WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
-                (prefix, prefix + _AFTER_EVERY_ID, _NAMED + 1),
-            )
-            if not matches:
+            with _readable():
+                name = finding.delivery_id(self._db, prefix)
+            if name is None:
                 return None
-            if len(matches) > 1 and matches[0]["id"] != prefix:  # the id itself would come first
-                raise Ambiguous(prefix, [row["id"] for row in matches[:_NAMED]], more=len(matches) > _NAMED)
-            entry = self._entry(matches[0])
-            ((headers, body),) = self._all("SELECT headers, body FROM deliveries WHERE seq = ?", (matches[0]["seq"],))
+            (row,) = self._all(f"{_ENTRY} WHERE id = ?", (name,))
+            entry = self._entry(row)
+            ((headers, body),) = self._all("SELECT headers, body FROM deliveries WHERE seq = ?", (row["seq"],))
         return {**entry, "headers": _joined(json.loads(headers)), "payload": body.decode(errors="replace")}
+
+    def ended(self, outcome: Outcome, since: float) -> list[str]:
+        """Name the deliveries that ended like this, of those received since, in the order of receipt."""
+        query = "SELECT id FROM deliveries WHERE outcome = ? AND read = 1 AND received_at >= ? ORDER BY seq"
+        return [name for (name,) in self._all(query, (outcome, since))]
+
+    def trace(self, path: str) -> dict[str, Any] | None:
+        """Say what is known of a path below the root; None where nothing is."""
+        with self.snapshot(), _readable():
+            return tracing.trace(self._db, path)
+
+    def path_of(self, prefix: str) -> str | None:
+        """The path of the newest version that the platform calls by an id that begins like this. Raises Ambiguous."""
+        with _readable():
+            found = [row["key"] for row in finding.assets_of(self._db, prefix) if row["key"]]
+        return found[-1] if found else None
+
+    def near(self, path: str) -> list[str]:
+        """Name a few known paths that are most like one that is not."""
+        with _readable():
+            return tracing.near(self._db, path)
 
     def failures(self, limit: int = FAILURES) -> list[dict[str, Any]]:
         """List the assets that wait after a failed go and those given up, newest first."""

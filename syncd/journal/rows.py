@@ -49,6 +49,7 @@ def delivery_of(row: sqlite3.Row) -> Delivery:
         headers=tuple((name, value) for name, value in json.loads(row["headers"])),
         body=row["body"],
         received_at=row["received_at"],
+        replayed_at=row["replayed_at"],
     )
 
 

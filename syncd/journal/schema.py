@@ -14,7 +14,7 @@ from typing import Literal
 
 from syncd.errors import JournalUnavailable
 
-VERSION = 1
+VERSION = 2
 
 _TABLES = """
 CREATE TABLE facts(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -32,7 +32,8 @@ CREATE TABLE deliveries(
   event TEXT NOT NULL DEFAULT '',
   outcome TEXT NOT NULL DEFAULT 'accepted',
   reason TEXT NOT NULL DEFAULT '',
-  read INTEGER NOT NULL DEFAULT 0
+  read INTEGER NOT NULL DEFAULT 0,
+  replayed_at REAL                        -- when an operator last had it read anew
 );
 CREATE INDEX deliveries_inbox ON deliveries(seq) WHERE read = 0;
 CREATE INDEX deliveries_body ON deliveries(body_sha256, received_at);
@@ -74,7 +75,8 @@ CREATE TABLE assets(
   failing_since REAL,
   placing TEXT,                           -- where its file is about to move, while it does
   folder TEXT,                            -- whose manifest lists it; NULL: it has no file there
-  type TEXT, bytes INTEGER, sha256 TEXT, source_url TEXT, published_at REAL
+  type TEXT, bytes INTEGER, sha256 TEXT, source_url TEXT, published_at REAL,
+  lost_at REAL                            -- when its published file was found missing or damaged, until it is back
 );
 CREATE INDEX assets_due ON assets(lane, next_at, asset) WHERE state = 'pending';
 CREATE INDEX assets_state ON assets(state);
@@ -83,6 +85,7 @@ CREATE INDEX assets_visual ON assets(visual);
 CREATE INDEX assets_platform ON assets(platform_id);
 CREATE INDEX assets_folder ON assets(folder, key) WHERE folder IS NOT NULL;
 CREATE INDEX assets_ended ON assets(received_at) WHERE state IN ('superseded', 'failed') AND folder IS NULL;
+CREATE INDEX assets_lost ON assets(asset) WHERE lost_at IS NOT NULL;
 CREATE INDEX assets_failing ON assets(failing_since) WHERE failing_since IS NOT NULL;
 
 CREATE TABLE announced(seq INTEGER NOT NULL, asset INTEGER NOT NULL, PRIMARY KEY(seq, asset)) WITHOUT ROWID;
@@ -100,6 +103,7 @@ CREATE TABLE folders(
   sequence INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX folders_stale ON folders(folder) WHERE change > written;
+CREATE INDEX folders_emptied ON folders(folder) WHERE assets = 0 AND written > 0;
 CREATE INDEX folders_template ON folders(template_id);
 
 CREATE TABLE exports(
@@ -120,6 +124,31 @@ CREATE TABLE templates(
   id TEXT PRIMARY KEY, name TEXT NOT NULL, status TEXT NOT NULL DEFAULT '', status_updated_at REAL
 ) WITHOUT ROWID;
 """
+
+# For those who look: a status page asks every few seconds, and a million rows take a fifth of one to count.
+_COUNTS = """
+CREATE TABLE counts(state TEXT PRIMARY KEY, assets INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO counts SELECT state, count(*) FROM assets GROUP BY state;
+CREATE TRIGGER assets_added AFTER INSERT ON assets BEGIN
+  INSERT INTO counts VALUES (new.state, 1) ON CONFLICT DO UPDATE SET assets = assets + 1;
+END;
+CREATE TRIGGER assets_moved AFTER UPDATE OF state ON assets WHEN new.state != old.state BEGIN
+  UPDATE counts SET assets = assets - 1 WHERE state = old.state;
+  INSERT INTO counts VALUES (new.state, 1) ON CONFLICT DO UPDATE SET assets = assets + 1;
+END;
+CREATE TRIGGER assets_forgotten AFTER DELETE ON assets BEGIN
+  UPDATE counts SET assets = assets - 1 WHERE state = old.state;
+END;
+CREATE INDEX deliveries_outcome ON deliveries(outcome);
+CREATE INDEX deliveries_source ON deliveries(source);
+"""
+
+_UPGRADES = {
+    1: "ALTER TABLE deliveries ADD COLUMN replayed_at REAL; ALTER TABLE assets ADD COLUMN lost_at REAL;"
+    "CREATE INDEX assets_lost ON assets(asset) WHERE lost_at IS NOT NULL;"
+    "CREATE INDEX folders_emptied ON folders(folder) WHERE assets = 0 AND written > 0;" + _COUNTS
+}
+"""What makes the next format of each older one."""
 
 
 def exists(path: Path) -> None:
@@ -161,18 +190,25 @@ def _prepare(db: sqlite3.Connection, path: Path, to: str) -> None:
             f"the journal {path} was written by a newer syncd (format {found}, this one knows {VERSION})",
             hint="install the newer syncd again",
         )
-    if to != "make" and found != VERSION:
+    if to != "make" and found == 0:
         raise JournalUnavailable(f"{path} is not a journal of syncd")
+    if to != "make" and found < VERSION:
+        raise JournalUnavailable(
+            f"the journal {path} was written by an older syncd", hint="start the daemon, which brings it up to date"
+        )
     if to == "read":
         db.execute("PRAGMA query_only=ON")
         return
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=FULL")
     db.execute("PRAGMA cache_size=-4096")  # KiB: what an event touches is small, and idle memory counts
+    if 0 < found < VERSION:
+        steps = "".join(_UPGRADES[version] for version in range(found, VERSION))
+        db.executescript(f"BEGIN;{steps}PRAGMA user_version={VERSION};COMMIT;")
     if found == 0:
         if db.execute("SELECT 1 FROM sqlite_master").fetchone():
             raise JournalUnavailable(f"{path} is a database of another program", hint="give journal.url another file")
-        db.executescript(f"BEGIN;{_TABLES}PRAGMA user_version={VERSION};COMMIT;")
+        db.executescript(f"BEGIN;{_TABLES}{_COUNTS}PRAGMA user_version={VERSION};COMMIT;")
         # SQLite syncs the file, not the name of it: without this a power cut could lose both.
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:

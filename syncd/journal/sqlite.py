@@ -36,18 +36,23 @@ from syncd.owner import sole_owner
 Result = TypeVar("Result")
 Work = Callable[[sqlite3.Connection], Any]
 
+_IN_A_TURN = 16
+
 
 class SqliteJournal:
     """The journal in one SQLite file. Open it with `open_journal`."""
 
-    def __init__(self, db: sqlite3.Connection, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, loop: asyncio.AbstractEventLoop, committed: Callable[[float], None]
+    ) -> None:
         self.arrived = asyncio.Event()
         self._db = db
         self._loop = loop
+        self._committed = committed
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._waiting: list[tuple[Work, asyncio.Future[Any]]] = []
         self._committing: asyncio.Task[None] | None = None
-        self._version: int | None = None  # as SQLite counts what other connections commit
+        (self._version,) = db.execute("PRAGMA data_version").fetchone()  # it counts what other connections commit
 
     async def close(self) -> None:
         """Commit what still waits, then close."""
@@ -66,7 +71,7 @@ class SqliteJournal:
 
     async def _commit_waiting(self) -> None:
         while self._waiting:
-            batch, self._waiting = self._waiting, []
+            batch, self._waiting, began = self._waiting, [], self._loop.time()
             try:
                 results = await self._loop.run_in_executor(self._thread, self._commit, [work for work, _ in batch])
             except Exception as error:  # noqa: BLE001 - it goes to everyone who waits for this commit
@@ -74,9 +79,12 @@ class SqliteJournal:
                     if not answer.done():
                         answer.set_exception(error)
                 continue
-            for (_, answer), result in zip(batch, results, strict=True):
+            self._committed(self._loop.time() - began)
+            for number, ((_, answer), result) in enumerate(zip(batch, results, strict=True), start=1):
                 if not answer.done():  # the one who asked may have been cancelled; the work is done all the same
                     answer.set_result(result)
+                if number % _IN_A_TURN == 0:  # all those who wake now would hold up the loop
+                    await asyncio.sleep(0)
         self._committing = None
 
     def _commit(self, batch: list[Work]) -> list[Any]:
@@ -159,7 +167,7 @@ class SqliteJournal:
         """Record how jobs ended, and what that means for their visuals and deliveries."""
 
         def work(db: sqlite3.Connection) -> list[Finished]:
-            return [done for ending in endings for done in placing.settle(db, ending, rules, now)]
+            return placing.settle(db, endings, rules, now)
 
         return await self._ask(work)
 
@@ -203,7 +211,7 @@ class SqliteJournal:
         """Mark every manifest as behind, for when the way they are written has changed."""
 
         def work(db: sqlite3.Connection) -> None:
-            db.execute("UPDATE folders SET change = change + 1")
+            db.execute("UPDATE folders SET change = change + 1 WHERE change > 0")  # 0: it is cleared away
             db.execute("UPDATE exports SET written = 0")
 
         await self._ask(work)
@@ -233,6 +241,25 @@ class SqliteJournal:
         """Record that these files are gone."""
         await self._ask(lambda db: db.executemany("DELETE FROM removals WHERE key = ?", [(key,) for key in keys]))
 
+    async def emptied(self, limit: int) -> Sequence[tuple[str, int]]:
+        """Folders of which no manifest names a file any more, each with the change since which it is so."""
+        query = (
+            "SELECT folder, change FROM folders WHERE assets = 0 AND written > 0 AND change = written"
+            " AND NOT EXISTS (SELECT 1 FROM assets WHERE assets.folder = folders.folder) LIMIT ?"
+        )
+        return await self._ask(lambda db: [(row["folder"], row["change"]) for row in db.execute(query, (limit,))])
+
+    async def cleared(self, folders: Sequence[tuple[str, int]]) -> None:
+        """Record that these folders are gone, unless something has come there since; their names stay theirs.
+
+        The sequence stays, too: a folder that comes back goes on counting.
+        """
+        query = (
+            "UPDATE folders SET change = 0, written = 0, template_id = '' WHERE folder = ? AND change = ?"
+            " AND NOT EXISTS (SELECT 1 FROM removals WHERE removals.folder = folders.folder)"
+        )
+        await self._ask(lambda db: db.executemany(query, folders))
+
     # Others
 
     async def disturbed(self) -> bool:
@@ -244,9 +271,23 @@ class SqliteJournal:
             except sqlite3.Error as error:
                 raise JournalUnavailable(f"the journal can't be read: {error}") from error
             before, self._version = self._version, version
-            return before not in (None, version)
+            return bool(before != version)
 
         return await self._loop.run_in_executor(self._thread, look)
+
+    async def standing(self) -> tuple[int, int]:
+        """Count what waits, unread deliveries and jobs, and the assets that have failed."""
+        query = (
+            "SELECT (SELECT count(*) FROM deliveries WHERE read = 0)"
+            " + (SELECT count(*) FROM assets WHERE state = 'pending'),"
+            " (SELECT count(*) FROM assets WHERE state = 'failed')"
+        )
+
+        def work(db: sqlite3.Connection) -> tuple[int, int]:
+            waiting, failed = db.execute(query).fetchone()
+            return waiting, failed
+
+        return await self._ask(work)
 
     # Facts
 
@@ -265,9 +306,10 @@ class SqliteJournal:
 
 
 @asynccontextmanager
-async def open_journal(path: Path) -> AsyncIterator[SqliteJournal]:
+async def open_journal(path: Path, committed: Callable[[float], None] = lambda _: None) -> AsyncIterator[SqliteJournal]:
     """Own the journal at `path` for the duration; it is made where there is none.
 
+    `committed` is told how many seconds each commit took, from the loop's point of view.
     Raises InUse where another daemon has it, JournalUnavailable where it can't be opened.
     """
     with ExitStack() as owned:
@@ -276,7 +318,7 @@ async def open_journal(path: Path) -> AsyncIterator[SqliteJournal]:
             owned.enter_context(sole_owner(lock_path(path), f"the journal {path}"))
         except OSError as error:
             raise JournalUnavailable(f"the journal {path} can't be opened: {error}") from error
-        journal = SqliteJournal(connect(path, "make"), asyncio.get_running_loop())
+        journal = SqliteJournal(connect(path, "make"), asyncio.get_running_loop(), committed)
         try:
             yield journal
         finally:

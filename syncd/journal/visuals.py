@@ -65,7 +65,12 @@ def _merge(db: sqlite3.Connection, one: int, other: int) -> int:
 
 
 def _published(db: sqlite3.Connection, visual: int) -> list[sqlite3.Row]:
-    return db.execute("SELECT * FROM assets WHERE visual = ? AND state = 'published'", (visual,)).fetchall()
+    return [row for row in versions(db, visual) if is_shown(row)]
+
+
+def is_shown(row: sqlite3.Row) -> bool:
+    """Tell if this is a visual's newest file, also while it is fetched again."""
+    return row["folder"] is not None and row["state"] != "superseded"
 
 
 def order_of(row: sqlite3.Row) -> tuple[int, ...]:
@@ -108,7 +113,10 @@ def supersede(db: sqlite3.Connection, row: sqlite3.Row, reason: str) -> None:
 
 
 def revive(db: sqlite3.Connection, asset: int, rules: Rules, now: float) -> None:
-    """Make an asset that had ended without a file a job again, with all the time a new one has."""
+    """Make an asset that had ended a job again, with all the time a new one has.
+
+    One that has a file keeps it, and its place in the manifest, until there is another.
+    """
     db.execute(
         "UPDATE assets SET state = 'pending', reason = '', goes = 0, next_at = ?, give_up_at = ?,"
         " failing_since = NULL WHERE asset = ?",
@@ -135,7 +143,8 @@ def retire(db: sqlite3.Connection, asset: int, key: str, folder: str) -> None:
     """Take a visible file out of its manifest, and then out of the tree."""
     withdraw(db, asset, key, folder)
     db.execute(
-        "UPDATE assets SET state = 'superseded', folder = NULL, key = ?, reason = ? WHERE asset = ?",
+        "UPDATE assets SET state = 'superseded', folder = NULL, key = ?, reason = ?, failing_since = NULL"
+        " WHERE asset = ?",
         (key, NEWER_PUBLISHED, asset),
     )
 

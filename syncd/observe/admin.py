@@ -1,20 +1,20 @@
 """The admin listener's answers: health, metrics, the status page and its JSON (contract: "HTTP").
 
-Everything is read-only, and meant for the machine or a trusted network; a page elsewhere can't
-read it through a visitor's browser, whatever name it makes its address resolve to. The journal
-is read in a thread of its own, so that a long list never holds up a delivery.
+It is meant for the machine or a trusted network; a page elsewhere can't read it through a visitor's
+browser, whatever name it makes its address resolve to, nor ask for the one thing that is not
+read-only, a reload. The journal is read in a thread of its own, so that a long list never holds up a
+delivery.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import re
-import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from functools import partial
 from itertools import islice
 from typing import Any, Literal, Protocol, TypeVar, get_args
@@ -22,12 +22,13 @@ from typing import Any, Literal, Protocol, TypeVar, get_args
 import orjson
 from aiohttp import web
 
-from syncd.errors import Ambiguous, JournalUnavailable
+from syncd.errors import Ambiguous, JournalUnavailable, Problem
 from syncd.journal.reading import SqliteReader
 from syncd.model import AssetState, Outcome
 from syncd.observe import page
 from syncd.observe.metrics import CONTENT_TYPE, Metrics
 from syncd.observe.status import status
+from syncd.observe.visitors import is_from_a_page, is_ours
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +37,14 @@ Handler = Callable[[web.Request], Any]
 
 MOST_DELIVERIES = 1000
 """The most that one request lists."""
+RELOAD = "/-/reload"
+"""Where a reload is asked for, by POST."""
 
 _USUAL_DELIVERIES = 100
 _ON_THE_PAGE = 25
 _ASSETS_AT_ONCE = 500
 _LIMIT = re.compile(r"[0-9]{1,4}")
 _SOURCE = re.compile(r"[a-z0-9_-]{1,64}")
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]*)(?::[0-9]*)?")
 _PRIVATE = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -65,8 +67,14 @@ class Insight(Protocol):
     def reasons(self) -> list[str]:
         """Why nothing can be accepted now; empty: ready."""
 
+    def take_stock(self) -> None:
+        """Set those of the numbers that nobody counts, but that can be looked up."""
+
     def live(self) -> dict[str, Any]:
         """The part of the status that only the daemon knows; see `status`."""
+
+    async def reload(self) -> Sequence[Problem]:
+        """Put the config on disk in force; what is wrong with it where that can't be."""
 
 
 def admin_app(insight: Insight) -> web.Application:
@@ -85,6 +93,7 @@ def admin_app(insight: Insight) -> web.Application:
         "/api/assets": _assets,
     }
     app.add_routes([web.get(path, partial(handler, insight)) for path, handler in routes.items()])
+    app.add_routes([web.post(RELOAD, partial(_reload, insight))])
     return app
 
 
@@ -104,7 +113,7 @@ async def _keep_private(_: web.Request, response: web.StreamResponse) -> None:
 @web.middleware
 async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse other hosts' names, and answer what goes wrong in JSON."""
-    if not _is_ours(request.headers.get("Host", "")):
+    if not is_ours(request.headers.get("Host", "")):
         return _refusal(403, "host", "ask by address, or by this machine's own name")
     try:
         response: web.StreamResponse = await handler(request)
@@ -121,25 +130,6 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
             answer.headers["Allow"] = allowed
         return answer
     return response
-
-
-def _is_ours(host: str) -> bool:
-    """Tell if a Host header names us and not a page's own domain (DNS rebinding).
-
-    An address can't be rebound, nor can a name without a dot, which no public DNS has: that of
-    a container, `localhost`. HTTP/1.0 sends none; no browser does that.
-    """
-    match = _HOST.fullmatch(host)
-    if match is None:
-        return False
-    name = match[1].strip("[]").lower().removesuffix(".")
-    if "." not in name or name.endswith(".localhost") or name == socket.gethostname().lower():
-        return True
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _refusal(code: int, word: str, detail: str = "") -> web.Response:
@@ -169,32 +159,41 @@ async def _readyz(insight: Insight, _request: web.Request) -> web.Response:
 
 async def _metrics(insight: Insight, request: web.Request) -> web.Response:
     """The numbers, with those brought up to date that are only looked up when somebody asks."""
-    metrics, disk = insight.metrics, insight.live()["disk"]
-    metrics.free("mirror", disk["mirror_free"])
-    metrics.free("journal", disk["journal_free"])
+    metrics = insight.metrics
+    insight.take_stock()
     try:
-        metrics.queue(*await _ask(request, partial(insight.reader.queue, time.time())))
+        await _ask(request, partial(_take_stock, metrics, insight.reader))
     except JournalUnavailable as error:  # the other numbers are wanted now more than ever
         log.warning("the journal can't be read", extra={"reason": str(error)})
     return web.Response(body=metrics.expose(), headers={"Content-Type": CONTENT_TYPE})
 
 
+def _take_stock(metrics: Metrics, reader: SqliteReader) -> None:
+    """Set what the journal knows."""
+    with reader.snapshot():
+        metrics.queue(*reader.queue(time.time()))
+        metrics.standing(reader.counts())
+        metrics.failures(*reader.failing())
+        metrics.received(reader.newest())
+
+
 async def _page(insight: Insight, request: web.Request) -> web.Response:
-    now = await _now(insight, request)
-    deliveries = await _ask(request, partial(insight.reader.deliveries, limit=_ON_THE_PAGE))
+    picture = _picture(insight)
+    text = await _ask(request, lambda: page.render(picture(), insight.reader.deliveries(limit=_ON_THE_PAGE)))
     return web.Response(
-        text=page.render(now, deliveries),
+        text=text,
         content_type="text/html",
         headers={"Content-Security-Policy": page.SECURITY_POLICY},
     )
 
 
 async def _status(insight: Insight, request: web.Request) -> web.Response:
-    return _json(await _now(insight, request))
+    return _json(await _ask(request, _picture(insight)))
 
 
-async def _now(insight: Insight, request: web.Request) -> dict[str, Any]:
-    question = partial(
+def _picture(insight: Insight) -> Callable[[], dict[str, Any]]:
+    """The question how things are; what the daemon knows itself is taken at once."""
+    return partial(
         status,
         insight.live(),
         reasons=insight.reasons(),
@@ -202,7 +201,18 @@ async def _now(insight: Insight, request: web.Request) -> dict[str, Any]:
         reader=insight.reader,
         now=time.time(),
     )
-    return await _ask(request, question)
+
+
+async def _reload(insight: Insight, request: web.Request) -> web.Response:
+    """Reload as SIGHUP does, and say what came of it. A browser's request is refused: no page of ours makes one."""
+    if is_from_a_page(request.headers):
+        return _refusal(403, "origin", "a reload is not for pages; use syncd reload, or curl")
+    problems = await insight.reload()
+    if not problems:
+        return _json({"generation": insight.live()["config"]["generation"]})
+    listed = [asdict(problem) for problem in problems]
+    detail = "the config on disk is not valid; the one in force stays"
+    return _json({"error": "config", "detail": detail, "problems": listed}, 422)
 
 
 async def _deliveries(insight: Insight, request: web.Request) -> web.Response:
@@ -213,7 +223,9 @@ async def _deliveries(insight: Insight, request: web.Request) -> web.Response:
         source=_source(query.get("source")),
         outcome=_one_of(Outcome, "outcome", query.get("outcome")),
     )
-    return _json({"deliveries": await _ask(request, question)})
+    # One by one, in the thread: of a thousand with a thousand assets each, one call would stop all others.
+    listed = await _ask(request, lambda: b",".join(map(orjson.dumps, question())))
+    return web.Response(body=b'{"deliveries":[' + listed + b"]}", content_type="application/json")
 
 
 async def _delivery(insight: Insight, request: web.Request) -> web.Response:
@@ -227,10 +239,10 @@ async def _assets(insight: Insight, request: web.Request) -> web.StreamResponse:
     assets = insight.reader.assets(state)
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     before = b'{"assets":['
-    while some := await _ask(request, lambda: list(islice(assets, _ASSETS_AT_ONCE))):
+    while some := await _ask(request, lambda: b",".join(map(orjson.dumps, islice(assets, _ASSETS_AT_ONCE)))):
         if not response.prepared:  # not before the journal has answered: until then it may be a 503
             await response.prepare(request)
-        await response.write(before + b",".join(map(orjson.dumps, some)))
+        await response.write(before + some)
         before = b","
     if not response.prepared:
         return _json({"assets": []})

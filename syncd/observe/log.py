@@ -2,7 +2,7 @@
 
 Records are facts as `extra` fields, and their values come from outside as often as not:
 whatever they hold, one record stays one line. What is logged, and where, is everybody's own
-business.
+business; docs/logs.md lists the lines that say how something ended.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ _QUIET = {
     "asyncio": logging.WARNING,
     "watchfiles": logging.WARNING,
 }
+# As syslog counts; journald takes it from the beginning of a line (sd-daemon(3)).
+_PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+_SELDOM = 60.0  # seconds
+_REMEMBERED = 100
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _COLOURS = {
     logging.DEBUG: "2",
@@ -43,7 +47,7 @@ def configure(level: Level, style: Style = "auto") -> None:
     """
     terminal = sys.stderr.isatty()
     console = style == "console" or (style == "auto" and terminal)
-    handler = _Stderr(sys.stderr)
+    handler = _Stderr(sys.stderr, prioritised=_is_journald())
     handler.setFormatter(_Console(colours=terminal and "NO_COLOR" not in os.environ) if console else _Json())
     root = logging.getLogger()
     root.handlers = [other for other in root.handlers if not isinstance(other, _Stderr)]
@@ -53,8 +57,45 @@ def configure(level: Level, style: Style = "auto") -> None:
         logging.getLogger(name).setLevel(least)
 
 
+_told_at: dict[tuple[str, str, str], float] = {}
+
+
+def seldom(log: logging.Logger, message: str, trouble: Exception) -> None:
+    """Warn of a trouble that many meet again and again for as long as it lasts: once a minute."""
+    told, now = (log.name, message, str(trouble)), time.monotonic()
+    if now - _told_at.get(told, -_SELDOM) < _SELDOM:
+        return
+    if len(_told_at) >= _REMEMBERED:
+        _told_at.clear()
+    _told_at[told] = now
+    log.warning(message, extra={"reason": str(trouble)})
+
+
+def _is_journald() -> bool:
+    """Tell if systemd has connected stderr with the journal, as it says in $JOURNAL_STREAM."""
+    try:
+        there = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):  # ValueError: no file at all
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{there.st_dev}:{there.st_ino}"
+
+
 class _Stderr(logging.StreamHandler[Any]):
-    """Ours, as told from handlers that others have put on the root logger."""
+    """Ours, as told from handlers that others have put on the root logger.
+
+    Where it is `prioritised`, each line begins with how bad it is.
+    """
+
+    def __init__(self, stream: Any, *, prioritised: bool) -> None:
+        super().__init__(stream)
+        self._prioritised = prioritised
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        if not self._prioritised:
+            return text
+        mark = f"<{_PRIORITIES.get(record.levelno, _PRIORITIES[logging.INFO])}>"
+        return mark + text.replace("\n", f"\n{mark}")
 
 
 class _Json(logging.Formatter):

@@ -36,7 +36,7 @@ def status(
         counted = {
             "assets": reader.counts(),
             "queue": {"depth": depth, "oldest_seconds": round(oldest_seconds, 3)},
-            "last_delivery_at": reader.last_delivery_at(),
+            "last_delivery_at": rfc3339(reader.newest()),
             "failures": reader.failures(),
         }
     return {

@@ -8,16 +8,24 @@ is room to do any of it. They share a `Works`; everything durable is the journal
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from syncd.config import Config
 from syncd.journal import Finished, Journal, Rules
 from syncd.live import Live
+from syncd.mirror.guard import shown
 from syncd.mirror.names import Names
-from syncd.model import Lane
+from syncd.model import Job, Lane
 from syncd.observe.metrics import Metrics
 from syncd.store import Store
+
+Item = TypeVar("Item")
+
+_IN_A_TURN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +34,8 @@ class Works:
 
     `changed` is set when something was published or withdrawn; `queued`, for each lane, when a
     job may be due. Who moves files in the tree holds `moving`. From `stopping` on nothing is
-    claimed, from `finished` on nothing is published any more.
+    claimed, from `finished` on nothing is published any more. `busy` are the steps at work, each
+    with the monotonic time since when.
     """
 
     journal: Journal
@@ -41,11 +50,32 @@ class Works:
         default_factory=lambda: {"visuals": asyncio.Event(), "exports": asyncio.Event()}
     )
     moving: asyncio.Lock = field(default_factory=asyncio.Lock)
+    busy: dict[str, float] = field(default_factory=dict)
 
     def wake_lanes(self) -> None:
         """Have the lanes look for jobs that are due."""
         for queued in self.queued.values():
             queued.set()
+
+    @contextlib.contextmanager
+    def at_work(self, step: str) -> Iterator[None]:
+        """Note that a step is at work, for who wants to know if it hangs."""
+        self.busy[step] = time.monotonic()
+        try:
+            yield
+        finally:
+            del self.busy[step]
+
+
+async def by_turns(items: Iterable[Item]) -> AsyncIterator[Item]:
+    """Go through items, and after each few let everybody else have a turn.
+
+    Where each item wakes a task, a thousand at once would hold up the loop, however little each of them does.
+    """
+    for number, item in enumerate(items, start=1):
+        yield item
+        if number % _IN_A_TURN == 0:
+            await asyncio.sleep(0)
 
 
 async def first_of(seconds: float | None, *events: asyncio.Event) -> None:
@@ -61,6 +91,17 @@ async def first_of(seconds: float | None, *events: asyncio.Event) -> None:
 def rules_of(config: Config) -> Rules:
     """What the journal must know of a config."""
     return Rules(Names(config.mirror), config.mirror.keep_versions, config.retry.give_up_after)
+
+
+def facts_of(job: Job) -> dict[str, object]:
+    """What the log says of a job, whatever becomes of it; `delivery` leads back to its receipt."""
+    return {
+        "delivery": job.delivery,
+        "source": job.asset.source,
+        "asset": job.asset.id,
+        "path": job.key,
+        "url": shown(job.asset.url),
+    }
 
 
 def count_finished(works: Works, finished: Iterable[Finished]) -> None:

@@ -7,17 +7,25 @@ one move. What is no archive is published as the file that it is.
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import threading
 from pathlib import Path
 
 from syncd.config import Config
-from syncd.errors import StoreUnavailable
+from syncd.errors import StoreUnavailable, SyncdError
 from syncd.mirror.archive import extract
 from syncd.mirror.unzip import ArchiveRefused
+from syncd.mirror.waste import throw_away
 from syncd.model import ExportFile, Failed, Fetched, Job
-from syncd.pipeline import Works
-from syncd.pipeline.publishing import Publisher, Unpacked, discard
+from syncd.pipeline import Works, facts_of
+from syncd.pipeline.publishing import Publisher, Unpacked
+
+log = logging.getLogger(__name__)
+
+
+class _Unreadable(Exception):
+    """An archive found a bug of ours. It must not end the daemon, which would only meet it again."""
 
 
 async def publish_export(works: Works, publisher: Publisher, job: Job, fetched: Fetched) -> Failed | None:
@@ -35,6 +43,9 @@ async def publish_export(works: Works, publisher: Publisher, job: Job, fetched: 
         return Failed(f"the archive is refused: {refused}", fetched.attempts)
     except OSError as error:
         raise StoreUnavailable(f"the export can't be unpacked: {error.strerror or error}") from error
+    except _Unreadable as bug:
+        log.exception("an archive could not be read", extra=facts_of(job))
+        return Failed(f"a bug of syncd: {bug.__cause__!r}", fetched.attempts)
     finally:
         # What was published has moved away; whatever is left here is not wanted any more. After a cancellation
         # the publisher may be moving it at this moment, and must find it whole: the next start clears up then.
@@ -60,6 +71,10 @@ async def _unpack(archive: Path, into: Path, config: Config) -> tuple[ExportFile
     )
     try:
         return tuple(await asyncio.shield(work))
+    except (SyncdError, OSError):
+        raise
+    except Exception as error:
+        raise _Unreadable from error
     except asyncio.CancelledError:
         cancelled.set()
         await asyncio.wait([work])  # the thread must be out of the folder before it is removed
@@ -69,4 +84,4 @@ async def _unpack(archive: Path, into: Path, config: Config) -> tuple[ExportFile
 
 def _remove(into: Path, archive: Path) -> None:
     shutil.rmtree(into, ignore_errors=True)
-    discard(archive)
+    throw_away(archive)

@@ -8,6 +8,7 @@ disk that can't be written stops the claiming and burns no attempt.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import random
@@ -20,8 +21,10 @@ from syncd.journal import Again, GaveUp
 from syncd.mirror.fetch import fetch
 from syncd.mirror.limits import Bandwidth, Slots
 from syncd.mirror.outages import Outages
-from syncd.model import Asset, Failed, Fetched, Job, Lane, Retry
-from syncd.pipeline import Works, count_finished, first_of, rules_of
+from syncd.mirror.part import Parts, Shelf, discard
+from syncd.model import Asset, Failed, Fetched, Job, Lane, Retry, rfc3339
+from syncd.observe.log import seldom
+from syncd.pipeline import Works, by_turns, count_finished, facts_of, first_of, rules_of
 from syncd.pipeline.exports import publish_export
 from syncd.pipeline.publishing import Publisher, in_the_end
 from syncd.pipeline.room import Room
@@ -88,18 +91,22 @@ def slots_of(works: Works, lane: Lane) -> Slots:
 async def run_lane(line: Line) -> None:
     """Fetch what is due until `stopping` is set, then finish what is in hand.
 
-    Cancellation abandons what is in hand; the journal still has it.
+    Cancellation abandons what is in hand; the journal still has it. What jobs have left off for
+    their next go is given up once nothing waits for one, when the disk may need the space, and at the end.
     """
     works, held, freed = line.works, set[int](), asyncio.Event()
-    queued, most = works.queued[line.name], IN_HAND[line.name]
+    queued, most, shelf = works.queued[line.name], IN_HAND[line.name], Shelf()
 
     def let_go(row: int, _: object) -> None:
         held.discard(row)
         if len(held) <= most * _REFILL:
             freed.set()
 
-    async with asyncio.TaskGroup() as jobs:
+    async with contextlib.AsyncExitStack() as at_the_end, asyncio.TaskGroup() as jobs:
+        at_the_end.callback(shelf.clear)
         while True:
+            if not line.room.usable.is_set():
+                shelf.clear()
             await first_of(None, line.room.usable, works.stopping)
             if works.stopping.is_set():
                 return
@@ -107,28 +114,32 @@ async def run_lane(line: Line) -> None:
             freed.clear()
             free, now = most - len(held), works.clock()  # one time for both, or what falls due in between is forgotten
             try:
-                claimed = await works.journal.claim(line.name, free, now, frozenset(held)) if free else []
-                due = await works.journal.next_due(line.name, now)
+                with works.at_work(f"lane {line.name}"):
+                    claimed = await works.journal.claim(line.name, free, now, frozenset(held)) if free else []
+                    due = await works.journal.next_due(line.name, now)
             except JournalUnavailable as trouble:
-                log.warning("jobs wait: %s", trouble)
+                seldom(log, "jobs wait", trouble)
                 await first_of(_AFTER_TROUBLE, works.stopping)
                 continue
-            for job in claimed:
+            async for job in by_turns(claimed):
                 held.add(job.row)
-                task = jobs.create_task(_work(line, job), name=f"job {job.row}")
+                task = jobs.create_task(_work(line, job, shelf.take(job.row), shelf), name=f"job {job.row}")
                 task.add_done_callback(functools.partial(let_go, job.row))
             if free and len(claimed) == free:
                 continue
+            if free and due is None:
+                shelf.clear()
             wait = None if due is None else max(due - works.clock(), 0.0)
             await first_of(wait, works.stopping, freed if len(held) == most else queued)
 
 
-async def _work(line: Line, job: Job) -> None:
-    """One go at one job, to the end that the journal records."""
+async def _work(line: Line, job: Job, parts: Parts, shelf: Shelf) -> None:
+    """One go at one job, to the end that the journal records; `parts` go back to the shelf if there will be another."""
     works = line.works
     try:
         result = await fetch(
             job.asset,
+            parts=parts,
             temp=line.temp,
             borrow=works.live.borrow,
             slots=line.slots,
@@ -143,7 +154,10 @@ async def _work(line: Line, job: Job) -> None:
             if failed is None:
                 return
             result = failed
-        await _settle(works, job, ending(job, result, works.live.config.retry, works.clock()))
+        end = ending(job, result, works.live.config.retry, works.clock())
+        await _settle(works, job, end)
+        if isinstance(end, Again):
+            shelf.leave(job.row, parts)
     except _Stopped:
         return
     except StoreUnavailable as trouble:
@@ -151,6 +165,8 @@ async def _work(line: Line, job: Job) -> None:
             why = Retry(str(trouble), attempts=1)
             await _settle(works, job, ending(job, why, works.live.config.retry, works.clock()))
         works.wake_lanes()  # else it is due again as soon as there is room
+    finally:
+        discard(parts)
 
 
 async def _publish(line: Line, job: Job, fetched: Fetched) -> Failed | None:
@@ -185,14 +201,14 @@ async def _settle(works: Works, job: Job, end: Again | GaveUp) -> None:
     count_finished(
         works, await in_the_end(lambda: works.journal.settle([end], rules, works.clock()), "an outcome waits")
     )
-    facts = {"delivery": job.delivery, "asset": job.asset.id, "path": job.key}
+    facts = {**facts_of(job), "attempts": job.attempts + end.why.attempts, "reason": end.why.reason}
     match end:
         case Again() if end.why.parked:  # told once, of the host
-            log.debug("asset waits for its host", extra={**facts, "reason": end.why.reason})
+            log.debug("asset waits for its host", extra=facts)
         case Again():
             works.metrics.asset(job.asset.source, "retried")
-            log.warning("asset waits for its next go", extra={**facts, "reason": end.why.reason})
+            log.warning("asset waits for its next go", extra={**facts, "next_attempt_at": rfc3339(end.next_at)})
         case GaveUp():
             works.metrics.asset(job.asset.source, "failed")
-            log.error("asset failed", extra={**facts, "reason": end.why.reason})
+            log.error("asset failed", extra=facts)
     works.wake_lanes()  # its next time may be the earliest

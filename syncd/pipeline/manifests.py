@@ -2,25 +2,29 @@
 
 A change waits for others for half of `manifest.delay`, so that bursts are written once and a
 replaced file is named anew in time. Only when a folder's manifest is on disk are the files
-removed that it no longer names.
+removed that it no longer names, and only when the index is, a folder that is left empty.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from syncd.errors import JournalUnavailable, StoreUnavailable
-from syncd.journal import Manifested
+from syncd.journal import INDEX_ANSWERED, INDEX_ASKED, Manifested
 from syncd.mirror import manifest
 from syncd.model import ExportContents, FolderContents
+from syncd.observe.log import seldom
 from syncd.pipeline import Works, first_of
 from syncd.pipeline.publishing import Publisher
 from syncd.pipeline.room import Room
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 64
+_AT_ONCE = 16
+_EMPTIED_AT_ONCE = 256
 _AFTER_TROUBLE = 10.0  # seconds; a mirror that comes back is a change
 _SEQUENCE = "index sequence"
 _FORM = "manifest form"
@@ -35,13 +39,14 @@ async def keep_manifests(works: Works, publisher: Publisher, room: Room) -> None
         works.changed.clear()
         try:
             await _follow_form(works)
-            behind = await write_stale(works) or behind
+            behind = await write_stale(works) or await _index_is_asked_for(works) or behind
+            emptied = await works.journal.emptied(_EMPTIED_AT_ONCE)
             if behind:
                 await write_index(works)
             behind = False
-            publisher.sweep()
+            publisher.sweep(emptied)
         except (JournalUnavailable, StoreUnavailable) as trouble:
-            log.warning("manifests wait: %s", trouble)
+            seldom(log, "manifests wait", trouble)
             behind = True  # some may be written already
             if isinstance(trouble, StoreUnavailable):
                 await room.is_well()  # where it is not, the status says so, and its return is a change
@@ -51,6 +56,10 @@ async def keep_manifests(works: Works, publisher: Publisher, room: Room) -> None
             return
         await first_of(None, works.changed, works.finished)
         await first_of(works.live.config.manifest.delay / 2, works.finished)
+
+
+async def _index_is_asked_for(works: Works) -> bool:
+    return await works.journal.recall(INDEX_ASKED) != await works.journal.recall(INDEX_ANSWERED)
 
 
 async def _follow_form(works: Works) -> None:
@@ -85,28 +94,25 @@ async def write_stale(works: Works) -> bool:
 async def _write(works: Works, folders: Sequence[FolderContents], exports: Sequence[ExportContents]) -> int:
     """Write manifests, and record those that could be; returns how many."""
     checksums = works.live.config.manifest.checksums
-    of_folders = [_of_folder(folder, checksums=checksums) for folder in folders]
-    of_exports = [_of_export(export, checksums=checksums) for export in exports]
-    files = [file for some in (*of_folders, *of_exports) for file in some]
+    # In a thread: a folder of thousands takes its time.
+    of_folders, of_exports = await asyncio.to_thread(
+        lambda: (
+            [(_done(folder), _of_folder(folder, checksums=checksums)) for folder in folders],
+            [(_line(export), _of_export(export, checksums=checksums)) for export in exports],
+        )
+    )
+    files = [file for _, some in (*of_folders, *of_exports) for file in some]
     obstructed = set()
     for (path, _), fault in zip(files, await works.store.write(files), strict=True):
         if fault is not None:  # something of somebody else's is in the way; the others go on
-            log.error("a manifest can't be written: %s", fault)
+            log.error("a manifest can't be written", extra={"path": path, "reason": fault})
             obstructed.add(path)
 
     def written(some: list[tuple[str, bytes]]) -> bool:
         return not any(path in obstructed for path, _ in some)
 
-    on_disk = [
-        Manifested(manifest.line_of(folder), folder.change)
-        for folder, some in zip(folders, of_folders, strict=True)
-        if written(some)
-    ]
-    lines = [
-        (export.row, manifest.export_line(export))
-        for export, some in zip(exports, of_exports, strict=True)
-        if written(some)
-    ]
+    on_disk = [done for done, some in of_folders if written(some)]
+    lines = [line for line, some in of_exports if written(some)]
     if on_disk or lines:
         await works.journal.manifested(on_disk, lines)
     return len(on_disk) + len(lines)
@@ -114,13 +120,24 @@ async def _write(works: Works, folders: Sequence[FolderContents], exports: Seque
 
 async def write_index(works: Works) -> None:
     """Write the index. Its sequence is used up before it is seen, so that none is seen twice."""
+    asked = await works.journal.recall(INDEX_ASKED)
     sequence = int(await works.journal.recall(_SEQUENCE) or 0) + 1
     await works.journal.note(_SEQUENCE, str(sequence))
     folders, exports = await works.journal.index()
-    content = manifest.index(folders, exports, sequence=sequence, generated_at=works.clock())
+    content = await asyncio.to_thread(manifest.index, folders, exports, sequence=sequence, generated_at=works.clock())
     (fault,) = await works.store.write([(manifest.INDEX, content)])
     if fault is not None:
         raise StoreUnavailable(fault)
+    if asked is not None:
+        await works.journal.note(INDEX_ANSWERED, asked)
+
+
+def _done(folder: FolderContents) -> Manifested:
+    return Manifested(manifest.line_of(folder), folder.change)
+
+
+def _line(export: ExportContents) -> tuple[int, dict[str, Any]]:
+    return export.row, manifest.export_line(export)
 
 
 def _of_folder(folder: FolderContents, *, checksums: bool) -> list[tuple[str, bytes]]:

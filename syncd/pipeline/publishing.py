@@ -8,7 +8,6 @@ that an older version can't come after a newer one, nor a removal after a public
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,8 +16,12 @@ from typing import TypeVar
 
 from syncd.errors import JournalUnavailable, StoreUnavailable
 from syncd.journal import Dropped, Ending, GaveUp, Placement, Published
+from syncd.mirror.guard import shown
+from syncd.mirror.manifest import CHECKSUMS, INDEX
+from syncd.mirror.waste import throw_away
 from syncd.model import ExportFile, Failed, Fetched, Job
-from syncd.pipeline import Works, count_finished, rules_of
+from syncd.observe.log import seldom
+from syncd.pipeline import Works, by_turns, count_finished, facts_of, rules_of
 from syncd.store import Move
 
 log = logging.getLogger(__name__)
@@ -58,6 +61,8 @@ class Publisher:
         self._works = works
         self._waiting: list[_Waiting] = []
         self._stir = asyncio.Event()
+        self._asleep = False
+        self._emptied: Sequence[tuple[str, int]] = ()
 
     async def publish(self, job: Job, fetched: Fetched, unpacked: Unpacked | None = None) -> Failed | None:
         """Make a fetched file visible; returns once that is recorded, or with why it can't be.
@@ -70,14 +75,21 @@ class Publisher:
         self._stir.set()
         return await answer
 
-    def sweep(self) -> None:
-        """Have files removed that no manifest names any more."""
+    def sweep(self, emptied: Sequence[tuple[str, int]] = ()) -> None:
+        """Have files removed that no manifest names any more, and `emptied` folders that the index does not."""
+        self._emptied = emptied or self._emptied
         self._stir.set()
+
+    def overslept(self) -> bool:
+        """Tell if files wait and nothing will wake the one who publishes them: a bug."""
+        return bool(self._waiting) and self._asleep and not self._stir.is_set()
 
     async def run(self) -> None:
         """Publish and remove as asked. Ends by cancellation."""
         while True:
+            self._asleep = True
             await self._stir.wait()
+            self._asleep = False
             self._stir.clear()
             while batch := self._next_batch():
                 async with self._works.moving:
@@ -85,7 +97,7 @@ class Publisher:
             try:
                 await self._remove_dropped()
             except (JournalUnavailable, StoreUnavailable) as trouble:
-                log.warning("removals wait: %s", trouble)
+                seldom(log, "removals wait", trouble)
                 asyncio.get_running_loop().call_later(_AFTER_TROUBLE, self.sweep)
 
     def _next_batch(self) -> list[_Waiting]:
@@ -94,7 +106,7 @@ class Publisher:
         later = []
         for waiting in self._waiting:
             if waiting.answer.cancelled():
-                discard(waiting.fetched.path)
+                throw_away(waiting.fetched.path)
             elif waiting.job.visual in batch or len(batch) == _AT_ONCE:
                 later.append(waiting)
             else:
@@ -113,7 +125,7 @@ class Publisher:
             moved = await works.store.publish(moves)
         except StoreUnavailable as trouble:
             for item in batch:
-                discard(item.fetched.path)
+                throw_away(item.fetched.path)
                 if not item.answer.done():
                     item.answer.set_exception(trouble)
             return
@@ -123,9 +135,9 @@ class Publisher:
             lambda: works.journal.settle(endings, rules, works.clock()), "published files wait for their record"
         )
         count_finished(works, finished)
-        for item, end in zip(batch, endings, strict=True):
-            self._answer(item, end)
         works.changed.set()
+        async for item, end in by_turns(zip(batch, endings, strict=True)):
+            self._answer(item, end)
 
     def _ending(self, item: _Waiting, placement: Placement | str, faults: Iterator[str | None]) -> Ending:
         if isinstance(placement, str):
@@ -145,21 +157,27 @@ class Publisher:
         )
 
     def _answer(self, item: _Waiting, end: Ending) -> None:
-        metrics, asset = self._works.metrics, item.job.asset
-        facts = {"delivery": item.job.delivery, "asset": asset.id, "path": item.job.key}
+        metrics, source, lag = self._works.metrics, item.job.asset.source, self._works.clock() - item.job.received_at
+        facts = {
+            **facts_of(item.job),
+            "url": shown(item.fetched.url),
+            "attempts": item.job.attempts + item.fetched.attempts,
+            "bytes": item.fetched.bytes,
+            "seconds": round(lag, 3),
+        }
         match end:
             case Published():
-                metrics.asset(asset.source, "published")
-                metrics.published(end.at - item.job.received_at)
-                log.info("asset published", extra={**facts, "path": end.key, "bytes": item.fetched.bytes})
+                metrics.asset(source, "published")
+                metrics.published(lag)
+                log.info("asset published", extra={**facts, "path": end.key})
             case Dropped():
-                metrics.asset(asset.source, "superseded")
-                log.info("asset dropped", extra={**facts, "reason": end.why})
-                discard(item.fetched.path)
+                metrics.asset(source, "superseded")
+                log.info("asset superseded", extra={**facts, "reason": end.why})
+                throw_away(item.fetched.path)
             case GaveUp():
-                metrics.asset(asset.source, "failed")
+                metrics.asset(source, "failed")
                 log.error("asset failed", extra={**facts, "reason": end.why.reason})
-                discard(item.fetched.path)
+                throw_away(item.fetched.path)
         if not item.answer.done():
             item.answer.set_result(None)
 
@@ -169,6 +187,18 @@ class Publisher:
             await works.store.remove(keys)
             await works.journal.removed(keys)
             log.info("older versions removed", extra={"files": len(keys)})
+        handed, self._emptied = self._emptied, ()
+        if handed:
+            await self._clear(handed)
+
+    async def _clear(self, emptied: Sequence[tuple[str, int]]) -> None:
+        """Remove folders that the index no longer names, first what they say of themselves."""
+        works = self._works
+        now = set(await works.journal.emptied(len(emptied)))  # something may have come back meanwhile
+        gone = [folder for folder in emptied if folder in now]
+        await works.store.remove([f"{folder}/{name}" for folder, _ in gone for name in (INDEX, CHECKSUMS)])
+        await works.store.clear([folder for folder, _ in gone])
+        await works.journal.cleared(gone)
 
 
 async def recover(works: Works) -> None:
@@ -194,7 +224,7 @@ async def in_the_end(ask: Callable[[], Awaitable[Sequence[Answer]]], waiting: st
         try:
             return await ask()
         except JournalUnavailable as trouble:
-            log.warning("%s: %s", waiting, trouble)
+            seldom(log, waiting, trouble)
             await asyncio.sleep(_AFTER_TROUBLE)
 
 
@@ -205,9 +235,3 @@ def _moves(item: _Waiting, placement: Placement) -> list[Move]:
     if item.unpacked.archive is not None:
         moves.append(Move(item.unpacked.archive, f"{placement.key}.zip"))
     return moves
-
-
-def discard(temp: Path) -> None:
-    """Remove a download that won't be published, as far as the mirror lets it go."""
-    with contextlib.suppress(OSError):  # a mirror that is read-only now; the next start clears up
-        temp.unlink()

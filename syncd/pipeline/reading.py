@@ -14,6 +14,7 @@ from syncd.errors import JournalUnavailable
 from syncd.journal import Decision
 from syncd.mirror.plan import select
 from syncd.model import Delivery, Malformed, Unknown
+from syncd.observe.log import seldom
 from syncd.pipeline import Works, count_finished, rules_of
 from syncd.sources.table import SOURCES
 
@@ -29,9 +30,10 @@ async def read_deliveries(works: Works) -> None:
     while True:
         works.journal.arrived.clear()
         try:
-            more = await _read_some(works)
+            with works.at_work("reader"):
+                more = await _read_some(works)
         except JournalUnavailable as trouble:
-            log.warning("deliveries wait: %s", trouble)
+            seldom(log, "deliveries wait", trouble)
             await asyncio.sleep(_AFTER_TROUBLE)
             continue
         if not more:

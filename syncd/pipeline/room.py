@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import time
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -31,16 +32,21 @@ _EVERY = 2.0  # seconds; what goes wrong in between is noticed by who meets it
 
 
 class Room:
-    """What is known of the disks. `usable` is set while files may be fetched and published."""
+    """What is known of the disks. `usable` is set while files may be fetched and published.
+
+    `looked_at` is the monotonic time of the last look that came to an end.
+    """
 
     def __init__(self, works: Works, tree: LocalTree) -> None:
         self.mirror_free: int | None = None
         self.journal_free: int | None = None
+        self.looked_at = time.monotonic()
         self.usable = asyncio.Event()
         self._works = works
         self._tree = tree
         self._trying = asyncio.Lock()
         self._lost: str | None = "the mirror has not been looked at yet"
+        self._told = set[str]()
 
     def temp(self) -> Path:
         """A path for a temp file. Raises StoreUnavailable while nothing may be fetched."""
@@ -60,13 +66,8 @@ class Room:
             self.mirror_free = await self._tree.probe()
             await recover(self._works)
         except SyncdError as trouble:
-            self._lose(str(trouble))
+            self._lost = str(trouble)
         self.judge()
-
-    def _lose(self, reason: str) -> None:
-        if self._lost is None:
-            log.error("the mirror is unusable, deliveries wait: %s", reason)
-        self._lost = reason
 
     def judge(self) -> None:
         """Let fetching go on, or stop it, by what is known and by the config in force."""
@@ -76,6 +77,7 @@ class Room:
             self.usable.set()
         else:
             self.usable.clear()
+            self._works.wake_lanes()
 
     def mirror_trouble(self) -> str | None:
         """Why nothing is fetched and published now, if so."""
@@ -103,8 +105,22 @@ class Room:
                 await self._come_back()
             self.mirror_free = await self._tree.free()
         except SyncdError as trouble:
-            self._lose(str(trouble))
+            self._lost = str(trouble)
+        self.looked_at = time.monotonic()
         self.judge()
+        self._tell("mirror", self.mirror_trouble(), "files wait")
+        self._tell("journal", self.journal_trouble(), "deliveries are turned away")
+
+    def _tell(self, what: str, trouble: str | None, meanwhile: str) -> None:
+        """Log that something can't be used any more, or can again."""
+        if (trouble is None) == (what not in self._told):
+            return
+        if trouble is None:
+            self._told.remove(what)
+            log.info("the %s is usable again", what)
+        else:
+            self._told.add(what)
+            log.error("the %s is unusable, %s", what, meanwhile, extra={"reason": trouble})
 
     async def _come_back(self) -> None:
         await self._tree.attach(make=False)
@@ -113,7 +129,6 @@ class Room:
         self._lost = None
         self._works.changed.set()
         self._works.wake_lanes()
-        log.info("the mirror is usable", extra={"root": str(self._tree.root)})
 
 
 @contextlib.asynccontextmanager
@@ -133,7 +148,7 @@ async def open_tree(journal: Journal, config: Config) -> AsyncIterator[LocalTree
             if known != str(root):
                 hint = trouble.hint if known is None else f"the tree of this journal was {known}: move it to {root}"
                 raise StoreUnavailable(str(trouble), hint=hint) from trouble
-            log.error("the mirror is unusable, deliveries wait: %s", trouble)  # noqa: TRY400 - no bug of ours
+            # The room tells of it.
         else:
             await journal.note(_ROOT, str(root))
         yield tree

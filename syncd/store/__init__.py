@@ -48,6 +48,9 @@ class Store(Protocol):
     async def remove(self, keys: Sequence[str]) -> None:
         """Remove files; one that is not there is removed already. Raises StoreUnavailable."""
 
+    async def clear(self, folders: Sequence[str]) -> None:
+        """Remove folders that hold nothing, and those above them that hold nothing then. Raises StoreUnavailable."""
+
     async def holds(self, key: str, size: int, sha256: str) -> bool:
         """Tell if exactly this content is visible under `key`. Raises StoreUnavailable."""
 

@@ -99,3 +99,18 @@ def exists(folder: int, name: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def remove_empty(root: int, folder: str) -> list[str]:
+    """Remove a folder that holds nothing, and those above it that hold nothing then; returns which.
+
+    One that holds something, is not there or is none of ours to remove stays as it is.
+    """
+    removed = []
+    with contextlib.suppress(OSError), Folders(root) as folders:
+        while folder:
+            above, name = folders.of(folder)
+            os.rmdir(name, dir_fd=above)
+            removed.append(folder)
+            folder = folder.rpartition("/")[0]
+    return removed

@@ -18,8 +18,9 @@ import logging
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from io import FileIO
 from pathlib import Path
 from typing import TypeVar
@@ -27,12 +28,12 @@ from typing import TypeVar
 from syncd.errors import StoreUnavailable
 from syncd.owner import sole_owner
 from syncd.store import Move
-from syncd.store.folders import FOLDER, Folders, content_of, exists, opened
+from syncd.store.exchange import exchange
+from syncd.store.folders import FOLDER, Folders, content_of, exists, opened, remove_empty
+from syncd.store.root import MARKER, OWN, TEMPS, opened_root
 
 log = logging.getLogger(__name__)
 
-OWN = ".syncd"
-MARKER = "root.json"
 _PROBE = 4096  # bytes, so that a file system with room for names alone is found out
 _COPIED_AT_ONCE = 1 << 20
 
@@ -57,7 +58,7 @@ class LocalTree:
         self.file_mode = file_mode
         self.dir_mode = dir_mode
         self._owner = owner
-        self._temps = root / OWN / "tmp"
+        self._temps = root / TEMPS
         self._numbers = itertools.count()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._lock = contextlib.ExitStack()
@@ -93,6 +94,10 @@ class LocalTree:
         """Remove files; one that is not there is removed already."""
         await self._run(lambda: self._remove(keys))
 
+    async def clear(self, folders: Sequence[str]) -> None:
+        """Remove folders that hold nothing, and those above them that hold nothing then."""
+        await self._run(lambda: self._clear(folders))
+
     async def holds(self, key: str, size: int, sha256: str) -> bool:
         """Tell if exactly this content is visible under `key`."""
         return await self._run(lambda: self._holds(key, size, sha256))
@@ -117,7 +122,7 @@ class LocalTree:
         if make:
             if not self.root.exists():
                 self.root.mkdir(parents=True)
-                self._set_mode(self.root, self.dir_mode)
+                self._set_folder_mode(self.root)
                 _sync_folder(self.root.parent)
             if not (own / MARKER).exists():
                 own.mkdir(mode=0o700, exist_ok=True)
@@ -145,40 +150,8 @@ class LocalTree:
         with self._opened_root():
             pass
 
-    @contextlib.contextmanager
-    def _opened_root(self) -> Iterator[int]:
-        """The root as an open folder, after a look at its marker."""
-        try:
-            root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise StoreUnavailable(
-                f"the mirror {self.root} is not there", hint="mount it again, or restore the folder"
-            ) from None
-        try:
-            self._check_marker(root)
-            yield root
-        finally:
-            os.close(root)
-
-    def _check_marker(self, root: int) -> None:
-        try:
-            with (
-                opened(OWN, root) as own,
-                open(MARKER, "rb", opener=lambda name, flags: os.open(name, flags, dir_fd=own)) as file,
-            ):
-                owner = json.loads(file.read(4096)).get("journal")
-        except FileNotFoundError:
-            raise StoreUnavailable(
-                f"the mirror {self.root} has lost its marker {OWN}/{MARKER}: is the mount absent?",
-                hint="mount the file system again; nothing is written until the marker is back",
-            ) from None
-        except (ValueError, AttributeError, RecursionError):
-            owner = None
-        if owner != self._owner:
-            raise StoreUnavailable(
-                f"the mirror {self.root} belongs to another journal (see {OWN}/{MARKER})",
-                hint="restore that journal, or give this one an empty mirror.root",
-            )
+    def _opened_root(self) -> AbstractContextManager[int]:
+        return opened_root(self.root, self._owner)
 
     def _publish(self, moves: Sequence[Move]) -> list[str | None]:
         with self._opened_root() as root, Folders(root, self._make_folder) as folders:
@@ -205,18 +178,24 @@ class LocalTree:
                 folder, name = folders.of(move.former or move.key)
                 self._keep(folder, name, move.keep_as.rpartition("/")[2])
             folder, name = folders.of(move.key)
-            former = self.temp() if move.temp.is_dir() and exists(folder, name) else None
-            if former is not None:
-                # A crash came between this move and its record. Nothing names the folder yet.
-                os.rename(name, former, src_dir_fd=folder)
-            os.rename(move.temp, name, dst_dir_fd=folder)
-            if former is not None:
-                shutil.rmtree(former, ignore_errors=True)
+            if move.temp.is_dir() and exists(folder, name):
+                self._replace_folder(move.temp, folder, name)
+            else:
+                os.rename(move.temp, name, dst_dir_fd=folder)
         except OSError as error:
             if error.errno not in _ONE_FILES_FAULT:
                 raise
             return f"{move.key} can't be written: {error.strerror}"
         return None
+
+    def _replace_folder(self, temp: Path, folder: int, name: str) -> None:
+        """Put a folder where something is, in one step if the file system can, and clear away what was there."""
+        former = temp
+        if not exchange(temp, folder, name):
+            former = self.temp()
+            os.rename(name, former, src_dir_fd=folder)
+            os.rename(temp, name, dst_dir_fd=folder)
+        shutil.rmtree(former, ignore_errors=True)
 
     def _keep(self, folder: int, name: str, keep_as: str) -> None:
         """Make the file `name` visible as `keep_as` too, whole at every moment.
@@ -261,6 +240,11 @@ class LocalTree:
                     log.warning("something else is where a file was to be removed", extra={"path": key})
             folders.sync()
 
+    def _clear(self, folders: Sequence[str]) -> None:
+        with self._opened_root() as root:
+            for folder in folders:
+                remove_empty(root, folder)
+
     def _holds(self, key: str, size: int, sha256: str) -> bool:
         with self._opened_root() as root, Folders(root) as folders:
             try:
@@ -300,11 +284,21 @@ class LocalTree:
             self._chmod_refused = True
 
     def _make_folder(self, parent: int, name: str) -> int:
-        """Make a folder in an open one; what it has from its parent's set-group-id bit stays."""
+        """Make a folder in an open one."""
         os.mkdir(name, self.dir_mode, dir_fd=parent)
         descriptor = os.open(name, FOLDER, dir_fd=parent)
-        self._set_mode(descriptor, self.dir_mode | os.fstat(descriptor).st_mode & stat.S_ISGID)
+        self._set_folder_mode(descriptor)
         return descriptor
+
+    def _set_folder_mode(self, folder: int | Path) -> None:
+        """Give a new folder its mode; what it has from its parent's set-group-id bit stays.
+
+        One that is right already is left alone: where that bit may not be set, it may yet be inherited.
+        """
+        found = stat.S_IMODE(os.stat(folder).st_mode)  # noqa: PTH116 - an open folder is no path
+        wanted = self.dir_mode | found & stat.S_ISGID
+        if found != wanted:
+            self._set_mode(folder, wanted)
 
 
 def _sync_folder(path: Path) -> None:

@@ -25,8 +25,8 @@ def test_wrong_usage_exits_2_and_says_so_on_stderr(args):
 
 
 @pytest.mark.parametrize("name", ["retry", "replay", "verify", "explain", "doctor", "prune", "import", "webhooks"])
-def test_commands_that_are_not_there_yet_are_not_there(name):
-    assert command(name).code == 2
+def test_every_command_of_an_operator_is_there(name):
+    assert command(name, "--help").code == 0
 
 
 async def test_an_invalid_config_exits_2_with_each_problem_on_a_line(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from cli.command import command, process, write_config
 from journal.filled import announce, banner, filled, publish, read_all
 
-from syncd.cli.exporting import COLUMNS
+from syncd.cli.exporting import COLUMNS, _write_csv
 from syncd.journal.reading import SqliteReader
 from syncd.journal.sqlite import open_journal
 from syncd.model import Template
@@ -49,6 +49,23 @@ def test_all_forms_say_the_same(config):
 
 def test_text_from_outside_stays_in_its_cell(config):
     assert [row["template"] for row in csv.DictReader(io.StringIO(export(config, "csv")))].count(HOSTILE) == 1
+
+
+def test_a_terminal_gets_no_control_characters(config):
+    out = io.StringIO()
+    out.isatty = lambda: True
+    rows = [dict.fromkeys(COLUMNS) | {"template": "a\x1b[31m\u202eb", "bytes": 1, "superseded": False}]
+    _write_csv(rows, out)
+    assert next(csv.DictReader(io.StringIO(out.getvalue())))["template"] == r"a\x1b[31m\u202eb"
+
+
+async def test_a_locale_without_the_letters_gets_them_escaped(config, tmp_path):
+    async with open_journal(tmp_path / "state" / "journal.db") as journal:
+        await announce(journal, "d-cyrillic", named := banner(9, template=Template("t3", "привет")))
+        await publish(journal, named)
+    ended = await process("manifest", "export", "--format", "csv", cwd=tmp_path, PYTHONIOENCODING="ascii")
+    assert (ended.code, ended.err) == (0, "")
+    assert r",\u043f\u0440\u0438\u0432\u0435\u0442," in ended.out
 
 
 async def test_json_goes_to_stdout_and_nothing_else_does(config, tmp_path):

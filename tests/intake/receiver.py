@@ -66,6 +66,7 @@ class Receiver:
     config: Config
     book: Book
     counts: Counter[tuple[str, str]]
+    refusals: Counter[str]
     listener: Listener
     closed: str | None = None
 
@@ -76,22 +77,29 @@ class Receiver:
 
 @asynccontextmanager
 async def receiving(
-    settings: Config, *, sock: socket.socket | None = None, tls: ssl.SSLContext | None = None
+    settings: Config,
+    *,
+    sock: socket.socket | None = None,
+    tls: ssl.SSLContext | None = None,
+    inherited: bool = False,
 ) -> AsyncIterator[Receiver]:
-    book, counts = Book(), Counter[tuple[str, str]]()
+    book, counts, refusals = Book(), Counter[tuple[str, str]](), Counter[str]()
     intake = Intake(
         current=lambda: receiver.config,
         accept=book.accept,
         closed=lambda: receiver.closed,
         count=lambda source, outcome: counts.update([(source, outcome)]),
+        refused=lambda word: refusals.update([word]),
     )
     listener = Listener(
         sock or bind(LOOPBACK),
         intake.receive,
         timeout=lambda: receiver.config.server.request_timeout,
         tls=tls,
+        refused=intake.never_whole,
+        inherited=inherited,
     )
-    receiver = Receiver(settings, book, counts, listener)
+    receiver = Receiver(settings, book, counts, refusals, listener)
     listener.open()
     try:
         yield receiver

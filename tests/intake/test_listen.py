@@ -1,5 +1,6 @@
 import errno
 import os
+import select
 import socket
 import stat
 import subprocess
@@ -8,7 +9,7 @@ import sys
 import pytest
 
 from syncd.config import Address
-from syncd.intake.listen import bind, inherited
+from syncd.intake.listen import bind, inherited, let_nobody_new_in
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
@@ -36,6 +37,27 @@ def test_an_address_in_use_is_named():
 def test_a_host_that_nobody_knows_is_named():
     with pytest.raises(OSError, match=r"can't listen on no-such-host\.invalid:80: "):
         bind(Address("no-such-host.invalid", 80, ""))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_who_came_before_nobody_new_is_let_in_is_served_and_who_comes_later_meets_a_closed_port(host):
+    with bind(Address(host, 0, "")) as bound, socket.socket(bound.family) as late:
+        address = bound.getsockname()[:2]
+        with socket.create_connection(address) as early:
+            let_nobody_new_in(bound)
+            early.sendall(b"hello")
+            late.setblocking(False)
+            assert late.connect_ex(address) == errno.EINPROGRESS
+            accepted, _ = bound.accept()
+            with accepted:
+                assert accepted.recv(5) == b"hello"
+        with pytest.raises(BlockingIOError):
+            bound.accept()
+        bound.close()
+        with select.epoll() as looks:
+            looks.register(late, select.EPOLLOUT)
+            assert looks.poll(10)
+        assert late.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
 
 
 def test_a_unix_socket_is_for_its_owner_and_group(tmp_path):
@@ -87,6 +109,13 @@ def test_a_socket_passed_by_systemd_is_taken_once():
             pass_fds=[passed.fileno()], check=True, capture_output=True, text=True,
         ).stdout  # fmt: skip
         assert shown.splitlines() == [f"{passed.getsockname()[1]} False False set()", "None"]
+
+
+def test_more_than_one_passed_socket_is_refused(monkeypatch):
+    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+    monkeypatch.setenv("LISTEN_FDS", "2")
+    with pytest.raises(OSError, match="a single ListenStream="):
+        inherited()
 
 
 @pytest.mark.parametrize("pid", ["1", "", "x", None])

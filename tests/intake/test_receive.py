@@ -2,9 +2,13 @@ import asyncio
 import json
 import logging
 import time
+from typing import get_args
 
 import pytest
 from intake.receiver import PATH, SECRET, config, exchange, post, read_answer, receiving, signature
+
+from syncd.intake.answers import Word
+from syncd.observe import metrics
 
 UNSIGNED_TOO = "require_signature = false"
 
@@ -197,6 +201,8 @@ async def test_a_flood_of_refused_requests_is_answered_429_while_a_signed_one_pa
     assert statuses[:100] == [401] * 100
     assert statuses[-1] == 429
     assert answer.json["error"] == "flood"
+    assert sum(receiver.refusals.values()) == receiver.counts["abyssale", "rejected"] == 120
+    assert receiver.refusals["flood"] == statuses.count(429)
     assert int(answer.headers["retry-after"]) >= 1
     writer.write(post())
     assert (await read_answer(reader)).status == 200
@@ -204,6 +210,30 @@ async def test_a_flood_of_refused_requests_is_answered_429_while_a_signed_one_pa
     elsewhere = await exchange(receiver.address, post(b"{}", "X-Forwarded-For: 198.51.100.1", signed=False))
     assert elsewhere.status == 401, "another address has done nothing yet"
     assert 50 <= len(caplog.records) < 100, "the log is not flooded"
+
+
+async def test_the_log_names_each_delivery_by_the_id_that_it_has_from_here_on(receiver, caplog):
+    caplog.set_level(logging.INFO)
+    for _ in range(2):
+        await exchange(receiver.address, post(b"{}", "X-Abyssale-Delivery-Id: d-1", "X-Forwarded-For: 203.0.113.7"))
+    assert [(record.getMessage(), record.delivery, record.source, record.address) for record in caplog.records] == [
+        ("delivery accepted", "d-1", "abyssale", "203.0.113.7"),
+        ("delivery duplicate", "d-1", "abyssale", "203.0.113.7"),
+    ]
+
+
+async def test_what_is_no_request_is_counted_and_said_as_well(receiver, caplog):
+    assert (await exchange(receiver.address, b"NONSENSE\r\n\r\n")).status == 400
+    assert receiver.refusals == {"malformed": 1}
+    assert receiver.counts == {("", "rejected"): 1}
+    [record] = caplog.records
+    assert (record.getMessage(), record.error, record.status, record.peer) == (
+        "request refused", "malformed", 400, "127.0.0.1",
+    )  # fmt: skip
+
+
+def test_every_word_of_a_refusal_is_one_that_is_counted():
+    assert set(get_args(Word)) == set(metrics.REFUSALS)
 
 
 async def test_the_log_says_why_and_repeats_nothing_raw(receiver, caplog):

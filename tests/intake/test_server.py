@@ -62,6 +62,8 @@ async def test_a_request_that_does_not_come_together_is_answered_408(impatient, 
     assert (answer.status, answer.json["error"]) == (408, "timeout")
     assert answer.headers["connection"] == "close"
     assert errors() == []
+    assert impatient.refusals == {"timeout": 1}
+    assert impatient.counts == {("", "rejected"): 1}
 
 
 async def test_headers_that_drip_do_not_buy_time(impatient):
@@ -429,10 +431,10 @@ async def test_no_request_is_lost_when_one_process_hands_its_socket_to_the_next(
     async with asyncio.timeout(20), asyncio.TaskGroup() as clients:
         posting = [clients.create_task(keep_posting(client)) for client in range(8)]
         for _ in range(4):
-            async with receiving(settings, sock=kept.dup()) as receiver:
+            async with receiving(settings, sock=kept.dup(), inherited=True) as receiver:
                 await see(50)
                 await receiver.listener.drain(5)
-        async with receiving(settings, sock=kept.dup()):
+        async with receiving(settings, sock=kept.dup(), inherited=True):
             await see(50)
             stop.set()
             await asyncio.wait(posting)

@@ -20,6 +20,14 @@ async def test_an_order_is_committed_beside_an_open_journal_which_notices(tmp_pa
         assert await journal.recall("theirs") == "2"
 
 
+async def test_an_order_given_before_anybody_looked_is_noticed(tmp_path):
+    path = tmp_path / "journal.db"
+    async with filled(path) as journal:
+        with order(path) as db:
+            db.execute("INSERT INTO facts VALUES ('theirs', '2')")
+        assert await journal.disturbed()
+
+
 async def test_an_order_that_fails_has_changed_nothing(tmp_path):
     path = tmp_path / "journal.db"
     async with filled(path) as journal:

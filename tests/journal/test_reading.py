@@ -74,14 +74,20 @@ async def test_an_empty_queue_has_no_age(tmp_path):
     async with open_journal(path) as journal:
         with closing(SqliteReader(path)) as empty:
             assert empty.queue(NOW) == (0, 0.0)
-            assert empty.last_delivery_at() is None
+            assert empty.newest() is None
             await accept(journal, "unread")
             assert empty.queue(NOW + 5) == (1, 5.0)
             assert empty.queue(NOW - 5) == (1, 0.0)  # a clock that went back
 
 
 def test_the_last_delivery_is_the_newest(reader):
-    assert reader.last_delivery_at() == rfc3339(NOW + 6)
+    assert reader.newest() == NOW + 6
+
+
+def test_what_fails_is_counted_apart_from_what_was_given_up(reader):
+    listed = reader.failures()
+    given_up = sum(one["next_attempt_at"] is None for one in listed)
+    assert reader.failing() == (len(listed) - given_up, given_up) == (1, 1)
 
 
 def test_deliveries_come_newest_first(reader):
@@ -228,7 +234,8 @@ def test_no_question_reads_a_whole_table_but_to_page_through_it(reader):
     reader._db.set_trace_callback(asked.add)
     reader.counts()
     reader.queue(NOW)
-    reader.last_delivery_at()
+    reader.newest()
+    reader.failing()
     reader.deliveries(limit=5)
     reader.delivery("d-p")
     reader.failures()
@@ -239,7 +246,10 @@ def test_no_question_reads_a_whole_table_but_to_page_through_it(reader):
     for question in asked:
         for *_, step in reader._db.execute(f"EXPLAIN QUERY PLAN {question}"):
             walks_up_to_a_limit = step == "SCAN deliveries" and "LIMIT" in question
-            assert step.startswith("SEARCH") or " INDEX " in step or walks_up_to_a_limit, (question, step)
+            assert step.startswith("SEARCH") or " INDEX " in step or walks_up_to_a_limit or step == "SCAN counts", (
+                question,
+                step,
+            )
 
 
 async def test_readers_and_the_writer_do_not_wait_for_each_other(journal, reader):

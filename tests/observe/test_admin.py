@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 from journal.filled import NOW, RULES, announce, banner, filled
 
+from syncd.errors import Problem
 from syncd.journal import Decision
 from syncd.journal.reading import SqliteReader
 from syncd.model import Template, rfc3339
@@ -32,11 +33,20 @@ async def insight(journal, tmp_path):
         "config": {"path": "/etc/sync.toml", "generation": 4, "loaded_at": NOW + 1, "error": None},
         "disk": {"mirror_free": 5 << 30, "journal_free": None},
     }
-    reasons = []
+    reasons, problems, reloads, metrics = [], [], [], Metrics()
+
+    def take_stock():
+        metrics.free("mirror", live["disk"]["mirror_free"])
+
+    async def reload():
+        reloads.append(1)
+        return list(problems)
+
     with closing(SqliteReader(tmp_path / "journal.db")) as reader:
         yield SimpleNamespace(
-            reader=reader, metrics=Metrics(), reasons=lambda: list(reasons), live=lambda: live, trouble=reasons
-        )
+            reader=reader, metrics=metrics, take_stock=take_stock, reasons=lambda: list(reasons), live=lambda: live,
+            trouble=reasons, reload=reload, problems=problems, reloads=reloads,
+        )  # fmt: skip
 
 
 @asynccontextmanager
@@ -145,6 +155,10 @@ async def test_metrics_are_looked_up_when_they_are_asked_for(client):
         assert answer.content_type == "text/plain"
         text = await answer.text()
     assert "syncd_queue_depth 3.0" in text
+    assert 'syncd_journal_assets{state="failed"} 1.0' in text
+    assert 'syncd_failures{kind="given_up"} 1.0' in text
+    assert 'syncd_failures{kind="retrying"} 1.0' in text
+    assert "syncd_last_delivery_timestamp_seconds 1.790000006e+09" in text
     assert 'syncd_free_bytes{of="mirror"} 5.36870912e+09' in text
 
 
@@ -188,6 +202,38 @@ async def test_our_own_names_are_answered(client, host):
 async def test_a_name_that_anybody_can_point_at_us_is_refused(client, host):
     for path in ("/", "/api/status", "/api/nothing"):
         assert (await get(client, path, 403, Host=host))["error"] == "host"
+
+
+async def test_a_reload_is_asked_for_and_answered_with_the_generation(client):
+    async with client.post("/-/reload") as answer:
+        assert (answer.status, await answer.json()) == (200, {"generation": 4})
+
+
+async def test_a_reload_that_is_refused_says_all_that_is_wrong(client, insight):
+    insight.problems.append(Problem(**PROBLEM))
+    async with client.post("/-/reload") as answer:
+        assert answer.status == 422
+        said = await answer.json()
+    assert (said["error"], said["problems"]) == ("config", [PROBLEM])
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:8081"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-origin"},
+        {"Host": "evil.example"},
+    ],
+)
+async def test_no_page_can_ask_for_a_reload(client, insight, headers):
+    async with client.post("/-/reload", headers=headers) as answer:
+        assert answer.status == 403
+    async with client.get("/-/reload") as answer:
+        assert (answer.status, answer.headers["Allow"]) == (405, "POST")
+    assert insight.reloads == []
 
 
 class Page(HTMLParser):

@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 import sys
 
 import pytest
@@ -86,6 +87,51 @@ def test_auto_is_coloured_console_on_a_terminal(stderr, monkeypatch):
     line = stderr()
     assert "\x1b[36minfo" in line
     assert line.endswith('syncd.test: ready  listen=127.0.0.1:80 note="two words"\n')
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_each_line_tells_journald_how_bad_it_is(monkeypatch, tmp_path, style):
+    with (tmp_path / "journal").open("w+") as stream:
+        there = os.fstat(stream.fileno())
+        monkeypatch.setattr(sys, "stderr", stream)
+        monkeypatch.setenv("JOURNAL_STREAM", f"{there.st_dev}:{there.st_ino}")
+        log.configure("info", style)
+        logging.getLogger("syncd.test").info("fine")
+        logging.getLogger("syncd.test").error("failed", exc_info=ValueError("wrong"))
+        stream.flush()
+        stream.seek(0)
+        first, *others = stream.read().splitlines()
+    assert first.startswith("<6>")
+    assert others
+    assert all(line.startswith("<3>") for line in others)
+
+
+def test_nobody_else_is_told_so(stderr, monkeypatch):
+    monkeypatch.setenv("JOURNAL_STREAM", "8:12345")  # inherited from a parent whose stderr it was
+    log.configure("info", "json")
+    logging.getLogger("syncd.test").info("fine")
+    assert json.loads(stderr())["message"] == "fine"
+
+
+def test_a_trouble_that_goes_on_is_told_once_a_minute(caplog, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(log.time, "monotonic", lambda: now)
+    monkeypatch.setattr(log, "_told_at", {})
+    tester = logging.getLogger("syncd.test")
+    for _ in range(10):
+        log.seldom(tester, "jobs wait", OSError("full"))
+    log.seldom(tester, "jobs wait", OSError("read-only"))
+    assert [record.reason for record in caplog.records] == ["full", "read-only"]
+    now += 61
+    log.seldom(tester, "jobs wait", OSError("full"))
+    assert [record.reason for record in caplog.records] == ["full", "read-only", "full"]
+
+
+def test_what_is_remembered_of_troubles_is_bounded(monkeypatch):
+    monkeypatch.setattr(log, "_told_at", {})
+    for number in range(1000):
+        log.seldom(logging.getLogger("syncd.test"), "jobs wait", OSError(str(number)))
+    assert len(log._told_at) <= 100
 
 
 def test_no_color_is_respected(stderr, monkeypatch):

@@ -3,12 +3,14 @@ import hashlib
 import json
 import time
 
+import pytest
+
 from syncd.demo import artwork, payloads
 from syncd.journal.sqlite import open_journal
 from syncd.live import Live
-from syncd.model import Arrival, Fetched
+from syncd.model import Arrival, Failed, Fetched
 from syncd.observe.metrics import Metrics
-from syncd.pipeline import Works, rules_of
+from syncd.pipeline import Works, exports, rules_of
 from syncd.pipeline.exports import publish_export
 from syncd.pipeline.publishing import Publisher
 from syncd.pipeline.reading import decide
@@ -48,7 +50,8 @@ async def _announced(works):
     return job, Fetched(path, len(content), hashlib.sha256(content).hexdigest(), "zip", job.asset.url, 1, 0.1)
 
 
-async def test_an_export_that_is_cancelled_while_it_moves_is_whole_all_the_same(tmp_path):
+@pytest.fixture
+async def works(tmp_path):
     path = tmp_path / "sync.toml"
     path.write_text(
         'mirror = { root = "mirror" }\njournal = { url = "sqlite:///state/journal.db" }\n'
@@ -57,23 +60,36 @@ async def test_an_export_that_is_cancelled_while_it_moves_is_whole_all_the_same(
     live = Live(path, _nothing_to_open, lambda _: None, {"SECRET": "s"})
     await live.start()
     async with open_journal(live.config.journal.path) as journal, open_tree(journal, live.config) as tree:
-        works = Works(journal, tree, live, Metrics(), time.time)
-        publisher = _Telling(works)
-        job, fetched = await _announced(works)
-        running = asyncio.create_task(publisher.run())
-        await works.moving.acquire()  # so that the publisher takes the export, and then waits to move it
-        exporting = asyncio.create_task(publish_export(works, publisher, job, fetched))
-        async with asyncio.timeout(10):
-            await publisher.taken.wait()
-        exporting.cancel()
-        await asyncio.wait([exporting])
-        works.moving.release()
-        async with asyncio.timeout(10):
-            while not (await journal.stale(1))[1]:
-                works.changed.clear()
-                await works.changed.wait()
-        running.cancel()
-        await asyncio.wait([running])
-        shown = {file.name: file.read_bytes() for file in (tree.root / job.key).iterdir()}
+        yield Works(journal, tree, live, Metrics(), time.time)
     await live.close()
-    assert shown == MEMBERS
+
+
+async def test_an_export_that_is_cancelled_while_it_moves_is_whole_all_the_same(works):
+    publisher = _Telling(works)
+    job, fetched = await _announced(works)
+    running = asyncio.create_task(publisher.run())
+    await works.moving.acquire()  # so that the publisher takes the export, and then waits to move it
+    exporting = asyncio.create_task(publish_export(works, publisher, job, fetched))
+    async with asyncio.timeout(10):
+        await publisher.taken.wait()
+    exporting.cancel()
+    await asyncio.wait([exporting])
+    works.moving.release()
+    async with asyncio.timeout(10):
+        while not (await works.journal.stale(1))[1]:
+            works.changed.clear()
+            await works.changed.wait()
+    running.cancel()
+    await asyncio.wait([running])
+    assert {file.name: file.read_bytes() for file in (works.store.root / job.key).iterdir()} == MEMBERS
+
+
+async def test_an_archive_that_finds_a_bug_fails_and_does_not_end_the_daemon(works, monkeypatch):
+    def stumble(*_, **__):
+        raise IndexError("here")
+
+    monkeypatch.setattr(exports, "extract", stumble)
+    job, fetched = await _announced(works)
+    result = await publish_export(works, Publisher(works), job, fetched)
+    assert result == Failed("a bug of syncd: IndexError('here')", 1)
+    assert not fetched.path.exists()

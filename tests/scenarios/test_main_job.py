@@ -5,7 +5,7 @@ from syncd.demo.stage import Stage
 
 
 async def test_a_banner_is_mirrored_under_its_template_and_format(tmp_path):
-    async with Stage() as stage, running(tmp_path) as daemon:
+    async with Stage() as stage, running(tmp_path, fresh=True) as daemon:
         url = stage.put("/a.png", artwork.artwork("png"))
         status, answer = await daemon.send(payloads.new_banner(url))
         assert status == 200, answer

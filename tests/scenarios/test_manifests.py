@@ -188,7 +188,7 @@ async def test_modes_are_those_of_the_config(tmp_path):
         assert len(scene.files()) == 2
 
 
-async def test_a_folder_that_is_left_empty_is_no_longer_named(tmp_path):
+async def test_a_folder_that_is_left_empty_goes_and_comes_back_with_its_sequence_going_on(tmp_path):
     async with watched(tmp_path, mirror='layout = "{template}/v{version}/{filename}"') as scene:
         for version in (1, 2):
             await scene.send(banner(scene, 1, version=version))
@@ -196,3 +196,9 @@ async def test_a_folder_that_is_left_empty_is_no_longer_named(tmp_path):
         assert scene.files() == {"Spring sale/v2/1.png": artwork("png", 12)}
         assert [line["path"] for line in scene.daemon.index()["folders"]] == ["Spring sale/v2"]
         assert scene.daemon.index()["totals"]["folders"] == 1
+        first = scene.daemon.root / "Spring sale/v1"
+        await scene.daemon.until(lambda: not first.exists(), "an empty folder goes")
+        await scene.send(banner(scene, 2, version=1))
+        await scene.settle()
+        assert scene.files().keys() == {"Spring sale/v1/2.png", "Spring sale/v2/1.png"}
+        assert scene.manifest("Spring sale/v1")["sequence"] > 2  # named a file, and none, and the new one

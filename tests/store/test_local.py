@@ -58,6 +58,16 @@ def sha256(content):
     return hashlib.sha256(content).hexdigest()
 
 
+async def test_folders_with_nothing_in_them_go_with_those_above_that_hold_nothing_else(store, root):
+    await store.write([("a/b/one", b"1"), ("a/two", b"2"), ("c/d/three", b"3")])
+    await store.clear(["a/b", "c/d"])
+    assert (root / "a/b/one").exists()
+    await store.remove(["a/b/one", "c/d/three"])
+    await store.clear(["a/b", "c/d", "never/there"])
+    assert sorted(path.name for path in root.iterdir() if path.name != ".syncd") == ["a"]
+    assert [path.name for path in (root / "a").iterdir()] == ["two"]
+
+
 async def test_a_published_file_is_there_under_its_key_and_its_temp_file_is_gone(store, read):
     wanted = move(store, "t/f/a.png")
     assert await store.publish([wanted]) == [None]
@@ -193,6 +203,28 @@ async def test_a_set_group_id_bit_of_the_root_is_handed_down(tree, root):
     root.chmod(0o2755)
     await publish(tree, "t/f/a.png")
     assert stat.S_IMODE((root / "t/f").stat().st_mode) == 0o2755
+
+
+async def test_a_new_root_keeps_the_set_group_id_bit_that_it_has_from_its_parent(tmp_path):
+    tmp_path.chmod(0o2755)
+    tree = tree_at(tmp_path / "mirror")
+    await tree.attach(make=True)
+    await tree.close()
+    assert stat.S_IMODE((tmp_path / "mirror").stat().st_mode) == 0o2755
+
+
+async def test_a_folder_that_is_born_with_its_mode_is_left_alone(tree, root, monkeypatch):
+    """A service that may not set the set-group-id bit can inherit it all the same."""
+    asked = []
+    root.chmod(0o2755)
+    monkeypatch.setattr(os, "chmod", lambda _, mode: asked.append(mode))
+    before = os.umask(0o022)
+    try:
+        await publish(tree, "t/a.png")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((root / "t").stat().st_mode) == 0o2755
+    assert 0o2755 not in asked
 
 
 async def test_a_file_system_that_refuses_modes_is_tolerated_and_said_once(tree, root, monkeypatch, caplog):
