@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo run test check lint format lock clean
+.PHONY: demo run test check lint crash docs install uninstall format lock clean
 
 demo: $(VENV)/ready  ## the whole thing on this machine, in under a minute
 	@$(BIN)/syncd demo
@@ -17,6 +17,7 @@ test: $(VENV)/ready-dev  ## the test-suite, with branch coverage
 
 check: lint test  ## everything that must hold before a change lands
 	$(BIN)/python .ci/units.py
+	$(BIN)/python .ci/service.py
 	$(BIN)/python .ci/wheel.py
 
 lint: $(VENV)/ready-dev
@@ -26,6 +27,17 @@ lint: $(VENV)/ready-dev
 
 crash: $(VENV)/ready-dev  ## the daemon killed at ROUNDS random points, and at each named step; see docs/reliability.md
 	PYTHONPATH=tests $(BIN)/python -m crash.many $(or $(ROUNDS),200)
+
+docs: $(VENV)/ready-dev  ## docs/commands.md and the man page docs/syncd.1, out of --help; docs/configure.md, out of the schema
+	$(BIN)/python .ci/commands.py
+	$(BIN)/python .ci/configure.py
+
+install:  ## as a system service, or an upgrade of it; PREFIX=/opt/syncd, DESTDIR= and PYTHON= as systemd/install says
+	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" PYTHON="$(if $(filter command line environment,$(origin PYTHON)),$(PYTHON))" \
+		systemd/install install
+
+uninstall:  ## the program and its units; config, journal and tree stay
+	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" systemd/install uninstall
 
 format: $(VENV)/ready-dev
 	$(BIN)/ruff format .
