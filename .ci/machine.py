@@ -137,7 +137,7 @@ def _booted(booting: subprocess.Popen[str], group: Path) -> int:
     while time.monotonic() < ends:
         if booting.poll() is not None:
             raise Impossible(f"systemd does not boot: {booting.communicate()[0].strip()[-300:]}")
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, IndexError):  # not there yet, or still empty
             pid = int((group / "init.scope" / "cgroup.procs").read_text().split()[0])
             state = Machine(pid).run("systemctl", "is-system-running", check=False).stdout.strip()
             if state in {"running", "degraded"}:

@@ -28,6 +28,7 @@ class Insight:
         self.metrics: Metrics = works.metrics
         self.reloads: set[asyncio.Task[Sequence[Problem]]] = set()
         self._live = works.live
+        self._journal = works.journal
         self._room = room
         self._outages = outages
         self._stop = stop
@@ -35,7 +36,8 @@ class Insight:
 
     def reasons(self) -> list[str]:
         """Why no delivery should be sent here now; empty if this daemon is ready."""
-        return list(filter(None, ["stopping" if self._stop.is_set() else None, self._room.journal_trouble()]))
+        stopping = "stopping" if self._stop.is_set() else None
+        return list(filter(None, [stopping, self._room.journal_trouble() or self._journal.trouble]))
 
     def take_stock(self) -> None:
         """Set those of the numbers that nobody counts, but that can be looked up."""

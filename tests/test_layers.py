@@ -20,7 +20,7 @@ FLOORS = [
     {""},  # syncd itself: its version
 ]
 PURE = ("sources", "mirror.naming", "mirror.portable", "mirror.plan", "mirror.manifest", "mirror.content")
-ASKING = {"sources.abyssale_api", "sources.abyssale_session"}  # the platform's API; the rest of the sources is pure
+ASKING = {f"sources.abyssale_{file}" for file in ("answers", "api", "session")}  # the platform's API; the rest is pure
 IMPURE = {"asyncio", "aiohttp", "aiofiles", "sqlite3", "socket", "random", "time", "os", "logging", "tempfile"}
 
 

@@ -99,6 +99,8 @@ class Listener:
         if self._closing:
             return
         self._closing = True
+        for connection in self._connections:
+            connection.closing = True
         ends = self._loop.time() + grace
         if not self._inherited:
             let_nobody_new_in(self._socket)
@@ -107,8 +109,6 @@ class Listener:
         while not self._inherited and self._accept():
             pass
         self._close_socket()
-        for connection in self._connections:
-            connection.closing = True
         try:
             await self._emptied(min(ends, self._loop.time() + _LAST_CALL))
             for connection in list(self._connections):

@@ -158,6 +158,9 @@ class Journal(Protocol):
     arrived: asyncio.Event
     """Set when a delivery was stored; the one who reads the inbox clears it."""
 
+    trouble: str | None
+    """Why the last transaction failed; None once one that wrote something has succeeded."""
+
     async def accept(self, arrival: Arrival) -> Receipt:
         """Store a delivery, or find that it is here already."""
 

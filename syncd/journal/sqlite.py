@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,9 @@ from syncd.journal.schema import connect
 from syncd.model import Arrival, Delivery, ExportContents, Fetched, FolderContents, FolderLine, Job, Lane, Receipt
 from syncd.owner import sole_owner
 
+_LOOK_ANYWAY = 10
+"""How often at least `disturbed` asks SQLite itself: a clock may be too coarse to tell two writes apart."""
+
 Result = TypeVar("Result")
 Work = Callable[[sqlite3.Connection], Any]
 
@@ -43,9 +47,14 @@ class SqliteJournal:
     """The journal in one SQLite file. Open it with `open_journal`."""
 
     def __init__(
-        self, db: sqlite3.Connection, loop: asyncio.AbstractEventLoop, committed: Callable[[float], None]
+        self,
+        db: sqlite3.Connection,
+        path: Path,
+        loop: asyncio.AbstractEventLoop,
+        committed: Callable[[float], None],
     ) -> None:
         self.arrived = asyncio.Event()
+        self.trouble: str | None = None
         self._db = db
         self._loop = loop
         self._committed = committed
@@ -53,6 +62,9 @@ class SqliteJournal:
         self._waiting: list[tuple[Work, asyncio.Future[Any]]] = []
         self._committing: asyncio.Task[None] | None = None
         (self._version,) = db.execute("PRAGMA data_version").fetchone()  # it counts what other connections commit
+        self._log = f"{path}-wal"  # where every commit goes first
+        self._log_mark: tuple[int, int] | None = None
+        self._looks = 0
 
     async def close(self) -> None:
         """Commit what still waits, then close."""
@@ -88,6 +100,7 @@ class SqliteJournal:
         self._committing = None
 
     def _commit(self, batch: list[Work]) -> list[Any]:
+        changes = self._db.total_changes
         try:
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -100,7 +113,10 @@ class SqliteJournal:
         except sqlite3.IntegrityError:
             raise  # a bug of ours, not of the disk
         except sqlite3.Error as error:
-            raise JournalUnavailable(f"the journal can't be written: {error}") from error
+            self.trouble = f"the journal can't be written: {error}"
+            raise JournalUnavailable(self.trouble) from error
+        if self._db.total_changes > changes:  # on a full disk, reading goes on
+            self.trouble = None
         return results
 
     # Deliveries
@@ -264,6 +280,10 @@ class SqliteJournal:
 
     async def disturbed(self) -> bool:
         """Tell if somebody else has committed something since this was asked last, an operator's command."""
+        before, self._log_mark = self._log_mark, _mark(self._log)
+        self._looks += 1
+        if before == self._log_mark and self._looks % _LOOK_ANYWAY:
+            return False
 
         def look() -> bool:
             try:
@@ -305,6 +325,15 @@ class SqliteJournal:
         await self._ask(lambda db: db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value)))
 
 
+def _mark(path: str) -> tuple[int, int] | None:
+    """What changes of a file when it is written; None where it is not there."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - twice a second, for ever
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
 @asynccontextmanager
 async def open_journal(path: Path, committed: Callable[[float], None] = lambda _: None) -> AsyncIterator[SqliteJournal]:
     """Own the journal at `path` for the duration; it is made where there is none.
@@ -318,7 +347,7 @@ async def open_journal(path: Path, committed: Callable[[float], None] = lambda _
             owned.enter_context(sole_owner(lock_path(path), f"the journal {path}"))
         except OSError as error:
             raise JournalUnavailable(f"the journal {path} can't be opened: {error}") from error
-        journal = SqliteJournal(connect(path, "make"), asyncio.get_running_loop(), committed)
+        journal = SqliteJournal(connect(path, "make"), path, asyncio.get_running_loop(), committed)
         try:
             yield journal
         finally:

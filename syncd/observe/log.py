@@ -57,6 +57,7 @@ def configure(level: Level, style: Style = "auto") -> None:
         logging.getLogger(name).setLevel(least)
 
 
+_encode = json.JSONEncoder(default=str).encode  # ASCII only: no control character and no lone surrogate is left
 _told_at: dict[tuple[str, str, str], float] = {}
 
 
@@ -109,7 +110,7 @@ class _Json(logging.Formatter):
         said |= {name: value for name, value in _facts(record).items() if name not in said}
         if trace := _trace(self, record):
             said["exception"] = trace
-        return json.dumps(said, default=str)  # ASCII only: no control character and no lone surrogate is left
+        return _encode(said)
 
 
 class _Console(logging.Formatter):

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from syncd.config import Config
-from syncd.errors import StoreUnavailable, SyncdError
+from syncd.errors import JournalUnavailable, StoreUnavailable, SyncdError
 from syncd.journal import Journal
 from syncd.observe.text import size
 from syncd.pipeline import Works
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 _OWNER = "journal id"
 _ROOT = "mirror root"
+_TRIED = "written again"
 _EVERY = 2.0  # seconds; what goes wrong in between is noticed by who meets it
 
 
@@ -46,6 +47,7 @@ class Room:
         self._tree = tree
         self._trying = asyncio.Lock()
         self._lost: str | None = "the mirror has not been looked at yet"
+        self._looked = False
         self._told = set[str]()
 
     def temp(self) -> Path:
@@ -78,6 +80,9 @@ class Room:
         else:
             self.usable.clear()
             self._works.wake_lanes()
+        if self._looked:
+            self._tell("mirror", self.mirror_trouble(), "files wait")
+            self._tell("journal", self.journal_trouble(), "deliveries are turned away")
 
     def mirror_trouble(self) -> str | None:
         """Why nothing is fetched and published now, if so."""
@@ -98,8 +103,11 @@ class Room:
 
     async def look(self) -> None:
         """Look at both file systems, and come back to a mirror that was lost."""
-        config = self._works.live.config
+        config, journal = self._works.live.config, self._works.journal
         self.journal_free = _free(str(config.journal.path.parent))
+        if journal.trouble is not None:
+            with contextlib.suppress(JournalUnavailable):  # else the next delivery would be the first to find out
+                await journal.note(_TRIED, str(time.time()))
         try:
             if self._lost is not None:
                 await self._come_back()
@@ -107,9 +115,8 @@ class Room:
         except SyncdError as trouble:
             self._lost = str(trouble)
         self.looked_at = time.monotonic()
+        self._looked = True
         self.judge()
-        self._tell("mirror", self.mirror_trouble(), "files wait")
-        self._tell("journal", self.journal_trouble(), "deliveries are turned away")
 
     def _tell(self, what: str, trouble: str | None, meanwhile: str) -> None:
         """Log that something can't be used any more, or can again."""
