@@ -55,8 +55,9 @@ class Repair:
                 self._set_aside(finding.path, batch)
         orders = self._order(findings)
         self._until(lambda: not awaiting.unwritten(self.db), "the manifests are written")
-        for path in orders.damaged:
-            self._set_aside(path, batch)
+        for path, asset in orders.damaged.items():
+            if auditing.export_of(self.db, asset) is None:  # else a replay or a retry has brought it back by now
+                self._set_aside(path, batch)
         for assets in _batches(orders.held):
             with order(self.journal) as db:
                 repairing.release(db, assets, self.rules, time.time())
@@ -86,6 +87,9 @@ class Repair:
         return given
 
     def _set_aside(self, path: str, batch: str) -> None:
+        """Move away what was found there, unless the pipeline has put a file in its place since then."""
+        if auditing.is_taken(self.db, path):
+            return
         try:
             if (kept := set_aside(self.root, path, batch)) is not None:
                 self.aside[path] = kept
@@ -124,10 +128,10 @@ class Repair:
 
 @dataclass(slots=True)
 class _Orders:
-    """What was ordered: jobs `held` back, the `damaged` to move away for them, and how far manifests must come."""
+    """What was ordered: jobs `held` back, the `damaged` files of assets to move away, and how far manifests must come."""
 
     held: dict[int, None] = field(default_factory=dict)
-    damaged: dict[str, None] = field(default_factory=dict)
+    damaged: dict[str, int] = field(default_factory=dict)
     changes: dict[str, int] = field(default_factory=dict)
 
     def give(self, db: sqlite3.Connection, finding: Finding, rules: Rules) -> None:
@@ -138,7 +142,7 @@ class _Orders:
                 paths = moved_with(db, named)
                 if repairing.again(db, named, rules, now, now + _HELD):
                     self.held[named.asset] = None
-                    self.damaged |= dict.fromkeys(paths)
+                    self.damaged |= dict.fromkeys(paths, named.asset)
                     if not named.part:
                         self._follow(db, named.path.rpartition("/")[0])
             case Seek(asset):

@@ -191,6 +191,13 @@ def arriving(db: sqlite3.Connection, path: str) -> set[tuple[int, str]]:
     return found
 
 
+def is_taken(db: sqlite3.Connection, path: str) -> bool:
+    """Tell if the file of a visual is published at a path, or is being put there at this moment."""
+    folder = path.rpartition("/")[0]
+    there = db.execute("SELECT 1 FROM assets WHERE folder = ? AND key = ?", (folder, path)).fetchone()
+    return there is not None or bool(arriving(db, path))
+
+
 def export_of(db: sqlite3.Connection, asset: int) -> NamedExport | None:
     """A published export, None while there is none, or while it is fetched again."""
     row = db.execute(_EXPORT + " WHERE asset = ?", (asset,)).fetchone()

@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 from syncd.errors import SyncdError
 from syncd.mirror.portable import WHOLE, Style, candidates, clean
+from syncd.mirror.space import check_space
 from syncd.mirror.unzip import ArchiveRefused, Entry, read_content, read_directory
 from syncd.model import ExportFile, fold
 
@@ -44,6 +45,7 @@ def extract(
     *,
     max_files: int,
     max_expanded: int,
+    min_free: int,
     style: Style,
     file_mode: int,
     dir_mode: int,
@@ -52,12 +54,14 @@ def extract(
     """Unpack a ZIP archive into `into`, which must not exist yet, and sync all of it to disk.
 
     Lists the files in order of their paths. Raises ArchiveRefused if the archive is at fault, OSError if
-    the disk is, ExtractionCancelled soon after `cancelled` says so; the caller then removes `into`.
+    the disk is, StoreUnavailable where less than `min_free` bytes would stay free, ExtractionCancelled
+    soon after `cancelled` says so; the caller then removes `into`.
     """
     with archive.open("rb") as file:
         entries = read_directory(file, max_files)
         _refuse_bombs(entries, os.fstat(file.fileno()).st_size, max_expanded)
         folders, places = _places(entries, style, max_files)
+        check_space(into.parent, sum(entry.size for entry in entries), min_free)
         into.mkdir(mode=0o700)
         modes = (file_mode, dir_mode) if _modes_hold(into) else (None, None)
         for folder in folders:

@@ -58,6 +58,7 @@ async def save(
     arrival = _Arrival(response, part.received, max_size, bandwidth)
     try:
         _check_size(part.length or 0, max_size)
+        part.check_space((part.length or 0) - part.received)
         await _take(arrival, part, declared, kind)
         part.verify()
     except BaseException:

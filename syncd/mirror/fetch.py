@@ -198,7 +198,7 @@ class _Go:
         began, path = time.monotonic(), self._temp()
         part = self._parts.get(url)
         if part is None or not part.received:
-            part = self._parts[url] = Part(path)
+            part = self._parts[url] = Part(path, terms.config.mirror.min_free)
         download = terms.config.download
         async with ask(terms.client, url, download, rest=part.wish()) as response:
             body = await save(

@@ -23,6 +23,7 @@ import aiohttp
 
 from syncd.errors import StoreUnavailable
 from syncd.mirror.setback import Setback
+from syncd.mirror.space import check_space
 from syncd.mirror.waste import throw_away
 
 if TYPE_CHECKING:
@@ -39,12 +40,13 @@ _MD5_ETAG = re.compile(r'"([0-9a-fA-F]{32})"')
 class Part:
     """The first `received` bytes of a file of `length`, at `path`; its last owner moves or discards it.
 
-    `type` is what its beginning shows. The file is made with the first body, and open only while
-    one is written to it. It is never synced here.
+    `type` is what its beginning shows. The file is made with the first body, open only while one
+    is written to it, and never synced here. It grows only while `min_free` bytes of its disk stay free.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, min_free: int = 0) -> None:
         self.path = path
+        self._min_free = min_free
         self._forget()
 
     def _forget(self) -> None:
@@ -93,6 +95,10 @@ class Part:
         ):
             self.discard()
             raise Setback(f"HTTP {response.status} that does not continue what is here")
+
+    def check_space(self, wanted: int) -> None:
+        """Raise StoreUnavailable where there is no room for `wanted` bytes more."""
+        check_space(self.path.parent, wanted, self._min_free)
 
     def open(self) -> PartFile:
         """Open the file for what comes next, a new one at the beginning. Raises StoreUnavailable."""
@@ -172,8 +178,9 @@ class PartFile(io.FileIO):
         part.exists = True
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write and hash all of it."""
+        """Write and hash all of it, if there is room for it."""
         with self._writing, self._disk(), memoryview(data) as rest:
+            self._part.check_space(len(rest))
             self._part.hash(rest)
             done = 0
             while done < len(rest):

@@ -63,6 +63,7 @@ async def _unpack(archive: Path, into: Path, config: Config) -> tuple[ExportFile
             into,
             max_files=config.exports.max_files,
             max_expanded=config.exports.max_expanded,
+            min_free=config.mirror.min_free,
             style=config.mirror.names,
             file_mode=config.mirror.file_mode,
             dir_mode=config.mirror.dir_mode,

@@ -12,7 +12,7 @@ import contextlib
 import functools
 import logging
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from syncd.config import Retry as Patience
@@ -162,8 +162,9 @@ async def _work(line: Line, job: Job, parts: Parts, shelf: Shelf) -> None:
         return
     except StoreUnavailable as trouble:
         if await line.room.is_well():
-            why = Retry(str(trouble), attempts=1)
-            await _settle(works, job, ending(job, why, works.live.config.retry, works.clock()))
+            # Room is made at any time, and to look for it costs little: this pause doesn't double.
+            again = ending(replace(job, goes=0), Retry(str(trouble), 1), works.live.config.retry, works.clock())
+            await _settle(works, job, again)
         works.wake_lanes()  # else it is due again as soon as there is room
     finally:
         discard(parts)

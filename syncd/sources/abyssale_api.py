@@ -24,6 +24,8 @@ TIMEOUT = 10.0
 """Seconds for a connection, and between two pieces of an answer."""
 PATIENCE = 30.0
 """Seconds for an answer."""
+LONGEST_ANSWER = 1 << 20
+"""Bytes; a banner has a few thousand."""
 _LONGEST_WISH = 86400.0
 _SOMETIMES = {408, 425, 429}
 _NEVER = "feature_not_in_plan"  # the one 429 that doesn't pass
@@ -52,9 +54,12 @@ class AbyssaleApi:
 
 def _connections() -> httpx.AsyncClient:
     import abyssale  # noqa: F401, PLC0415 - takes its time: in this thread, and only where it is used
-    import httpx  # noqa: PLC0415 - same
+    import httpx  # noqa: PLC0415 - same, as is the next
 
-    return httpx.AsyncClient(follow_redirects=False, trust_env=False, limits=httpx.Limits(max_connections=8))
+    from syncd.sources.abyssale_answers import PLAIN, Bounded  # noqa: PLC0415
+
+    transport = Bounded(size=LONGEST_ANSWER, seconds=PATIENCE, limits=httpx.Limits(max_connections=8))
+    return httpx.AsyncClient(transport=transport, headers=PLAIN, follow_redirects=False, trust_env=False)
 
 
 async def _ask(key: str, asset: Asset, http: httpx.AsyncClient) -> Asset | Retry | Failed:
@@ -67,7 +72,7 @@ async def _ask(key: str, asset: Asset, http: httpx.AsyncClient) -> Asset | Retry
             banner: Any = await api.get_file(asset.id)
     except AbyssaleAPIError as error:
         return _refusal(error)
-    except (AbyssaleError, TimeoutError):
+    except (AbyssaleError, httpx.HTTPError, TimeoutError):
         return Retry("Abyssale's API does not answer", 0)
     except (httpx.InvalidURL, ValueError, RecursionError):  # a base URL, key or answer that makes no sense
         return Retry("Abyssale's API can't be asked or understood", 0)

@@ -12,7 +12,7 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import quote
@@ -20,6 +20,7 @@ from urllib.parse import quote
 import httpx
 from abyssale import AbyssaleAPIError, AbyssaleError, AsyncAbyssale
 
+from syncd.sources.abyssale_answers import PLAIN, Bounded
 from syncd.sources.abyssale_api import APART, TIMEOUT
 
 LONGEST_WAIT = 3600.0
@@ -65,8 +66,8 @@ class AbyssaleSession:
         self._next = 0.0  # on the loop's clock
         self._heard: list[httpx.Response] = []  # the last one alone
         self._http = httpx.AsyncClient(
-            transport=_Bounded(retries=_CONNECTIONS, proxy=proxy),
-            headers={"Accept-Encoding": "identity"},
+            transport=Bounded(size=LONGEST_ANSWER, seconds=PATIENCE, retries=_CONNECTIONS, proxy=proxy),
+            headers=PLAIN,
             event_hooks={"request": [self._wait_for_turn], "response": [self._heed]},
             follow_redirects=False,
             trust_env=False,
@@ -180,34 +181,3 @@ def _words(error: BaseException) -> str:
     if isinstance(error, httpx.ConnectError):
         return "no connection"
     return re.sub(r"(?<!^)(?=[A-Z])", " ", type(error).__name__).lower()
-
-
-class _Bounded(httpx.AsyncHTTPTransport):
-    """Connections whose answers are bounded in size and time, and plain."""
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        response = await super().handle_async_request(request)
-        if response.headers.get("content-encoding", "identity") != "identity":
-            await response.aclose()
-            raise httpx.DecodingError("an encoding that was not asked for")
-        assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - this is the asynchronous transport
-        response.stream = _Counted(response.stream)
-        return response
-
-
-class _Counted(httpx.AsyncByteStream):
-    """A body that ends with an error where it grows or lasts too long."""
-
-    def __init__(self, stream: httpx.AsyncByteStream) -> None:
-        self._stream = stream
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        size, deadline = 0, time.monotonic() + PATIENCE
-        async for piece in self._stream:
-            size += len(piece)
-            if size > LONGEST_ANSWER or time.monotonic() > deadline:
-                raise httpx.ReadError("an answer without an end")
-            yield piece
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()

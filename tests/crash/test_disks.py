@@ -82,6 +82,10 @@ async def tried(daemon, payload, name):
         return a.status, a.headers, await a.json()
 
 
+async def is_ready(daemon):
+    return (await daemon.api("/readyz"))["ready"]
+
+
 async def settled(daemon, truth):
     await daemon.until(daemon.is_idle, "the queue empties")
     await daemon.until(lambda: not truth.untidy(), "all is tidy")
@@ -98,7 +102,9 @@ async def test_a_journal_that_fails_is_answered_503_and_nothing_is_half_accepted
                 status, headers, answer = await tried(daemon, banner, f"n{number}")
                 assert (status, answer["error"]) == (503, "unavailable")
                 assert int(headers["Retry-After"]) > 0
+            assert "the journal can't be written" in " ".join((await daemon.api("/readyz"))["reasons"])
             disk.is_mended()
+            await daemon.until(lambda: is_ready(daemon), "it finds out without a delivery")
             known = {one["id"] for one in (await daemon.api("/api/deliveries"))["deliveries"]}
             assert f"n{number}" not in known
             status, _, answer = await tried(daemon, banner, f"n{number}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import aiohttp
 
-from syncd.config.tree import Config, Download, Retry
+from syncd.config.tree import Config, Download, Mirror, Retry
 from syncd.mirror.fetch import LookUp, fetch
 from syncd.mirror.limits import Bandwidth, Slots
 from syncd.mirror.outages import Outages
@@ -31,7 +31,9 @@ RETRY = {"attempts": 3, "first": "1ms", "longest": "5ms"}
 
 def settings(download: dict | None = None, retry: dict | None = None) -> Config:
     return Config.model_construct(
-        download=Download(**DOWNLOAD | (download or {})), retry=Retry(**RETRY | (retry or {}))
+        mirror=Mirror.model_construct(min_free=0),
+        download=Download(**DOWNLOAD | (download or {})),
+        retry=Retry(**RETRY | (retry or {})),
     )
 
 

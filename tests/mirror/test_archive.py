@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from syncd.errors import StoreUnavailable
 from syncd.mirror.archive import ArchiveRefused, ExtractionCancelled, extract
 from syncd.mirror.portable import fold
 
@@ -41,7 +42,7 @@ def unpack(tmp_path):
 
 def unpack_file(packed, into, **options):
     usual = {
-        "max_files": 100, "max_expanded": 1 << 30, "style": "portable",
+        "max_files": 100, "max_expanded": 1 << 30, "min_free": 0, "style": "portable",
         "file_mode": 0o644, "dir_mode": 0o755, "cancelled": lambda: False,
     }  # fmt: skip
     return extract(packed, into, **usual | options)
@@ -177,6 +178,12 @@ def test_more_bytes_than_allowed_are_refused_before_anything_is_written(unpack, 
         unpack({"a": bytes(1000), "b": bytes(1000)}, max_expanded=1999)
     assert not (tmp_path / "out").exists()
     assert len(unpack({"a": bytes(1000), "b": bytes(1000)}, max_expanded=2000)) == 2
+
+
+def test_an_archive_for_which_there_is_no_room_is_not_its_own_fault(unpack, tmp_path):
+    with pytest.raises(StoreUnavailable, match="min_free"):
+        unpack({"a.png": b"x"}, min_free=1 << 60)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_bomb_is_refused_by_its_ratio(unpack):

@@ -20,7 +20,7 @@ LARGE = PNG + bytes(range(251)) * 15_000  # 3.7 MiB, no two pieces alike
 DOWNLOAD = Download(allowed_hosts=["127.0.0.1"], allow_http=True, allow_private=True)
 
 
-async def saved(answer, path: Path, *, kind="file", declared="png", max_size=100 << 20):
+async def saved(answer, path: Path, *, kind="file", declared="png", max_size=100 << 20, min_free=0):
     async with (
         Origin().running() as origin,
         open_client(allow_private=True) as client,
@@ -28,7 +28,7 @@ async def saved(answer, path: Path, *, kind="file", declared="png", max_size=100
     ):
         return await save(
             response,
-            Part(path),
+            Part(path, min_free),
             declared=declared,
             kind=kind,
             max_size=max_size,
@@ -114,6 +114,14 @@ async def test_a_full_disk_is_not_the_servers_fault(tmp_path, content):
             await saved(ok(content), tmp_path / "a")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("content", [PNG, LARGE])
+@pytest.mark.parametrize("pack", [ok, chunked])
+async def test_what_would_leave_less_than_min_free_is_not_written(tmp_path, content, pack):
+    with pytest.raises(StoreUnavailable, match="min_free"):
+        await saved(pack(content), tmp_path / "a", min_free=1 << 60)
     assert not (tmp_path / "a").exists()
 
 

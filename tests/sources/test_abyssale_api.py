@@ -104,6 +104,22 @@ async def test_nothing_hostile_in_an_answer_stops_us(api, client):
     assert isinstance(await client.look_up(KEY, OLD), Retry)
 
 
+async def test_an_answer_without_an_end_is_given_up(api, client, monkeypatch):
+    monkeypatch.setattr(abyssale_api, "LONGEST_ANSWER", 1000)
+    api.banners["banner-1"] = {"id": "banner-1", "file": FRESH, "view_url": "x" * 1000}
+    assert await client.look_up(KEY, OLD) == Retry("Abyssale's API does not answer", 0)
+
+
+async def test_an_answer_that_is_packed_is_not_unpacked(api, client):
+    async def packed():
+        answer = web.json_response({"id": "banner-1", "file": FRESH})
+        answer.enable_compression(force=web.ContentCoding.gzip)
+        return answer
+
+    api.answer = packed
+    assert await client.look_up(KEY, OLD) == Retry("Abyssale's API does not answer", 0)
+
+
 async def test_silence_is_for_later(api, client, monkeypatch):
     async def silence():
         await asyncio.Event().wait()

@@ -50,10 +50,11 @@ async def test_a_refusal_is_said_in_words_and_counts_for_all_only_where_it_is_th
     assert (refused.status, refused.hopeless) == (401, True)
 
 
-async def test_an_answer_without_an_end_is_given_up(api, session, monkeypatch):
+async def test_an_answer_without_an_end_is_given_up(api, monkeypatch):
     monkeypatch.setattr(abyssale_session, "LONGEST_ANSWER", 1000)
     api.banners["b1"] = {"id": "b1" * 1000}
-    answer = await session.banner("b1")
+    async with AbyssaleSession(KEY, tell=print) as session:
+        answer = await session.banner("b1")
     assert (answer.status, answer.body) == (None, b"")
     assert "can't be reached (read error)" in answer.reason
 
