@@ -65,7 +65,8 @@ class Check:
                 continue
             if not lost.waits:
                 yield Finding("missing", lost.path, f"it can't be downloaded again: {lost.reason}", Seek(lost.asset))
-            elif lost.path in self.within or not self.runs():  # else it is in hand
+            # Else it is in hand; one that is put off is of a repair that was cut off, perhaps.
+            elif lost.path in self.within or lost.due > time.time() or not self.runs():
                 yield Finding("missing", lost.path, "it waits to be downloaded again", Seek(lost.asset))
 
     def _named(self) -> Iterator[Finding]:

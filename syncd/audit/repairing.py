@@ -26,7 +26,7 @@ from syncd.store.inspecting import kind_of, set_aside
 Item = TypeVar("Item")
 
 _AT_ONCE = 100
-_HELD = 3600.0  # seconds; should this process die, the jobs begin by themselves
+_HELD = 3600.0  # seconds; should this process be killed, the jobs begin by themselves, or by the next repair
 _POLL = 0.1
 _STALLED = 900.0
 
@@ -53,14 +53,17 @@ class Repair:
         for finding in findings:
             if self._is_in_the_way(finding):
                 self._set_aside(finding.path, batch)
-        orders = self._order(findings)
-        self._until(lambda: not awaiting.unwritten(self.db), "the manifests are written")
-        for path, asset in orders.damaged.items():
-            if auditing.export_of(self.db, asset) is None:  # else a replay or a retry has brought it back by now
-                self._set_aside(path, batch)
-        for assets in _batches(orders.held):
-            with order(self.journal) as db:
-                repairing.release(db, assets, self.rules, time.time())
+        orders = _Orders()
+        try:
+            self._order(findings, orders)
+            self._until(lambda: not awaiting.unwritten(self.db), "the manifests are written")
+            for path, asset in orders.damaged.items():
+                if auditing.export_of(self.db, asset) is None:  # else a replay or a retry has brought it back by now
+                    self._set_aside(path, batch)
+        finally:  # also by ^C: what was begun goes on without us
+            for assets in _batches(orders.held):
+                with order(self.journal) as db:
+                    repairing.release(db, assets, self.rules, time.time())
         self._until(lambda: not awaiting.unwritten(self.db), "the manifests are written")
         self._until_fetched()
 
@@ -70,9 +73,8 @@ class Repair:
             return kind_of(self.root, finding.path) not in (None, "file")
         return isinstance(finding.cure, SetAside)
 
-    def _order(self, findings: Sequence[Finding]) -> _Orders:
+    def _order(self, findings: Sequence[Finding], given: _Orders) -> None:
         """Say in the journal what is to be done; when this returns, folders' manifests on disk say so, too."""
-        given = _Orders()
         for some in _batches(findings):
             with order(self.journal) as db:
                 for finding in some:
@@ -84,7 +86,6 @@ class Repair:
             return not waiting
 
         self._until(written, "the manifests are written")
-        return given
 
     def _set_aside(self, path: str, batch: str) -> None:
         """Move away what was found there, unless the pipeline has put a file in its place since then."""
@@ -128,7 +129,7 @@ class Repair:
 
 @dataclass(slots=True)
 class _Orders:
-    """What was ordered: jobs `held` back, the `damaged` files of assets to move away, and how far manifests must come."""
+    """What was ordered: jobs `held` back, the `damaged` to move away by asset, and how far manifests must come."""
 
     held: dict[int, None] = field(default_factory=dict)
     damaged: dict[str, int] = field(default_factory=dict)

@@ -6,6 +6,7 @@ What a command does is in its module; heavy imports wait there until a command n
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -37,6 +38,7 @@ from syncd.cli.where import ConfigOption
 from syncd.errors import ConfigInvalid, SyncdError
 
 _FAILED, _WRONG, _INTERRUPTED = 1, 2, 130
+_UNWRITTEN = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 class _Commands(TyperGroup):
@@ -58,8 +60,12 @@ class _Commands(TyperGroup):
             raise typer.Exit(_FAILED) from None
         except KeyboardInterrupt:
             raise typer.Exit(_INTERRUPTED) from None
-        except BrokenPipeError:  # the reader has seen enough; what is still buffered goes nowhere
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except OSError as error:
+            if error.errno not in _UNWRITTEN or error.filename is not None:
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where what is still buffered goes
+            if not isinstance(error, BrokenPipeError):  # that is a reader who has seen enough
+                show.complain(f"syncd: the output can't be written: {error.strerror}")
             raise typer.Exit(_FAILED) from None
         return result
 

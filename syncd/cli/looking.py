@@ -113,19 +113,17 @@ def _summary(now: dict[str, Any]) -> Iterator[RenderableType]:
     rows = [
         ("queue", f"{queue['depth']} waiting{oldest}"),
         ("assets", _numbers(now["assets"])),
-        ("deliveries", f"{_numbers(now['deliveries'])} (since the start)"),
-        ("rate", _rate(now)),
+        *(_since_the_start(now) if now["started_at"] else ()),
         ("last delivery", now["last_delivery_at"] or "none yet"),
         ("free space", f"mirror {size(disk['mirror_free'])}, journal {size(disk['journal_free'])}"),
     ]
     yield table(("", ""), rows)
 
 
-def _rate(now: dict[str, Any]) -> str:
-    if now["started_at"] is None:
-        return "none"
+def _since_the_start(now: dict[str, Any]) -> Iterator[tuple[str, str]]:
     up = (datetime.now(UTC) - datetime.fromisoformat(now["started_at"])).total_seconds()
-    return f"{now['deliveries']['accepted'] * 60 / max(1.0, up):.1f} deliveries a minute (since the start)"
+    yield "deliveries", f"{_numbers(now['deliveries'])} (since the start)"
+    yield "rate", f"{now['deliveries']['accepted'] * 60 / max(1.0, up):.1f} deliveries a minute (since the start)"
 
 
 def _numbers(counts: dict[str, int]) -> str:

@@ -52,7 +52,8 @@ def send(
         accepted = asyncio.run(_send_all(target, _bodies(event, asset_url, count, payload)))
     except OSError as error:  # aiohttp's among them
         raise SyncdError(
-            f"no answer from {target.url}: {error or 'too late'}", hint="is the daemon running?"
+            f"no answer from {target.url}: {error or 'too late'}",
+            hint="is the daemon running? --to names another address, as of a socket unit",
         ) from error
     if not accepted:
         raise typer.Exit(1)

@@ -56,7 +56,10 @@ def config_path(given: Path | None) -> Path:
     if named := os.environ.get("SYNCD_CONFIG"):
         return Path(named)
     for usual in _USUAL:
-        if usual.exists():
+        try:
+            if usual.exists():
+                return usual
+        except PermissionError:  # a folder that may not be entered: reading it will say so
             return usual
     missing = " and ".join(map(str, _USUAL))
     message = f"no config: {missing} do not exist; `syncd init` writes one, --config PATH names another"

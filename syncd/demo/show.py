@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,7 @@ class _Show:
         self.folder = folder
         self.root = folder / "mirror"
         self.config = folder / "config" / "sync.toml"
+        self.log = folder / "daemon.log"
         self.port, self.admin = _free_port(), _free_port()
         self.secret = f"whsec_{secrets.token_hex(32)}"
         self.session: aiohttp.ClientSession
@@ -91,10 +93,12 @@ class _Show:
         async with aiohttp.ClientSession() as self.session, Stage() as self.stage:
             daemon = await self._start()
             try:
+                await self._until(lambda: self._is_up(daemon))
                 for act in (self._banners, self._versions, self._faults, self._export, self._strangers, self._edits):
                     await act()
             finally:
-                daemon.send_signal(signal.SIGTERM)
+                with suppress(ProcessLookupError):  # ^C on a terminal goes to both
+                    daemon.send_signal(signal.SIGTERM)
                 code = await daemon.wait()
         self._say(f"\nSIGTERM: the daemon drained and left with exit code {code}.\n")
         self._show_tree()
@@ -102,7 +106,7 @@ class _Show:
         self._say(f"  the tree      {self.root}")
         self._say(f"  the index     {self.root / 'manifest.json'}")
         self._say(f"  the inbox     syncd deliveries --config {self.config}")
-        self._say(f"  the log       {self.folder / 'daemon.log'}")
+        self._say(f"  the log       {self.log}")
         self._say(f"  run it again  syncd run --config {self.config}")
 
     async def _banners(self) -> None:
@@ -180,24 +184,20 @@ class _Show:
         self.config.write_text(_CONFIG.format(path=self.config, port=self.port, admin=self.admin))
 
     async def _start(self) -> asyncio.subprocess.Process:
-        log = self.folder / "daemon.log"
         environ = {name: value for name, value in os.environ.items() if not name.startswith("SYNCD_")}
-        with log.open("ab") as output:
-            daemon = await asyncio.create_subprocess_exec(
+        with self.log.open("ab") as output:
+            return await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "syncd", "run", "--config", str(self.config), stderr=output, env=environ
             )
 
-        async def up() -> bool:
-            if daemon.returncode is not None:
-                raise SyncdError(f"the daemon did not start:\n{log.read_text()}")
-            try:
-                async with self.session.get(f"http://127.0.0.1:{self.admin}/readyz") as answer:
-                    return answer.status == 200  # noqa: PLR2004 - HTTP
-            except aiohttp.ClientError:
-                return False
-
-        await self._until(up)
-        return daemon
+    async def _is_up(self, daemon: asyncio.subprocess.Process) -> bool:
+        if daemon.returncode is not None:
+            raise SyncdError(f"the daemon did not start:\n{self.log.read_text()}")
+        try:
+            async with self.session.get(f"http://127.0.0.1:{self.admin}/readyz") as answer:
+                return answer.status == 200  # noqa: PLR2004 - HTTP
+        except aiohttp.ClientError:
+            return False
 
     def _put(self, name: str, content: bytes) -> str:
         return self.stage.put(f"/{name}", content)
@@ -250,9 +250,7 @@ class _Show:
                     await asyncio.sleep(0.01)
                 return value
         except TimeoutError:
-            raise SyncdError(
-                f"the daemon did not get there within {_PATIENCE:g} s", hint=f"see {self.folder / 'daemon.log'}"
-            ) from None
+            raise SyncdError(f"the daemon did not get there within {_PATIENCE:g} s", hint=f"see {self.log}") from None
 
     def _show_tree(self) -> None:
         self._say(f"{self.root}/")

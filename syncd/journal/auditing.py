@@ -40,12 +40,16 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A file that was published once, was found missing or damaged, and has not come back."""
+    """A file that was published once, was found missing or damaged, and has not come back.
+
+    `waits`: it was not tried yet, and is from `due` on, in unix seconds.
+    """
 
     path: str
     asset: int
     reason: str
     waits: bool
+    due: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +172,7 @@ def lost(db: sqlite3.Connection) -> Iterator[Lost]:
     while page := db.execute(query, (after, _PAGE)).fetchall():
         for row in page:
             waits = row["state"] == "pending" and row["failing_since"] is None
-            yield Lost(row["key"] or row["platform_id"], row["asset"], row["reason"], waits)
+            yield Lost(row["key"] or row["platform_id"], row["asset"], row["reason"], waits, row["next_at"])
         after = page[-1]["asset"]
 
 

@@ -80,11 +80,13 @@ def _owner(db: sqlite3.Connection, path: str) -> tuple[str, int | None]:
 
 
 def _folder(db: sqlite3.Connection, path: str) -> dict[str, Any] | None:
-    below = (f"{path}/", f"{path}0")  # "0" follows "/"
+    below = {"folder": path, "first": f"{path}/", "after": f"{path}0"}  # "0" follows "/"
     row = db.execute(
+        "SELECT sum(files) AS files, sum(bytes) AS bytes FROM ("
         "SELECT count(*) AS files, sum(bytes) AS bytes FROM assets"
-        " WHERE folder IS NOT NULL AND (folder = ? OR folder > ? AND folder < ?)",
-        (path, *below),
+        " WHERE folder IS NOT NULL AND (folder = :folder OR folder > :first AND folder < :after)"
+        " UNION ALL SELECT sum(count), sum(total) FROM exports WHERE key > :first AND key < :after)",
+        below,
     ).fetchone()
     if not row["files"]:
         return None

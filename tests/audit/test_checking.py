@@ -1,7 +1,9 @@
+import time
+
 import pytest
 from journal.press import START, banner, content_of, press_at, rules
 
-from syncd.audit import Fetch, SetAside
+from syncd.audit import Fetch, Seek, SetAside
 from syncd.audit.checking import Check
 from syncd.journal import auditing, repairing
 from syncd.journal.orders import order
@@ -90,6 +92,19 @@ async def test_a_file_that_waits_to_be_fetched_again_is_in_the_daemons_hands_unl
         await press.give_up(await press.job())
         (finding,) = check(path, root, runs=True)
         assert "410" in finding.reason
+
+
+async def test_a_file_that_a_repair_was_about_to_have_fetched_when_it_was_killed_is_missing(tmp_path, root):
+    path = tmp_path / "journal.db"
+    async with press_at(path) as press:
+        await press.announce(banner())
+        await press.publish()
+        with auditing.looking(path) as db:
+            (named,) = auditing.visuals(db)
+        with order(path) as db:
+            assert repairing.again(db, named, press.rules, time.time(), time.time() + 3600.0)
+        (finding,) = check(path, root, runs=True)
+        assert (finding.what, finding.path, type(finding.cure)) == ("missing", PATH, Seek)
 
 
 async def test_a_folder_that_is_very_deep_is_gone_through(tmp_path, root):

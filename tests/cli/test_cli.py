@@ -2,6 +2,7 @@ import asyncio
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 from cli.command import ENVIRONMENT, command, process, write_config
@@ -98,7 +99,34 @@ def test_without_any_config_it_says_how_to_make_one(tmp_path, monkeypatch):
         assert word in ended.err
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root, which alone can become somebody else")
+async def test_a_config_that_somebody_may_not_read_is_told_as_that(tmp_path):
+    etc = tmp_path / "etc"
+    etc.mkdir(mode=0o700)
+    (etc / "sync.toml").touch()
+    usual = (
+        f"import pathlib; from syncd.cli import main, where; where._USUAL = [pathlib.Path({str(etc)!r}, 'sync.toml')]"
+    )
+    become = "import os; os.setgid(65534); os.setuid(65534); main()"
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", f"{usual}; {become}", "status",
+        cwd="/", env=ENVIRONMENT, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _, err = await child.communicate()
+    assert (child.returncode, err.decode()) == (2, f"{etc}/sync.toml: can't be read: Permission denied\n")
+
+
 # ---- ends ----
+
+
+async def test_an_interrupt_while_it_loads_exits_130_without_a_traceback(tmp_path):
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "syncd", "status",
+        cwd=tmp_path, env=ENVIRONMENT | {"PYTHONPATH": str(tmp_path)}, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _, err = await child.communicate()
+    assert (child.returncode, err) == (130, b"")
 
 
 def test_an_interrupt_exits_130_without_a_traceback(tmp_path, monkeypatch):
@@ -121,3 +149,15 @@ async def test_a_reader_that_goes_away_is_no_error_to_talk_about(tmp_path):
     _, err = await child.communicate()
     assert err == b""
     assert child.returncode in (1, -signal.SIGPIPE)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="takes a device that is always full")
+async def test_output_that_finds_no_room_is_a_failure_in_words(tmp_path):
+    full = os.open("/dev/full", os.O_WRONLY)
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "syncd", "schema", "manifest",
+        cwd=tmp_path, env=ENVIRONMENT, stdout=full, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    os.close(full)
+    _, err = await child.communicate()
+    assert (child.returncode, err) == (1, b"syncd: the output can't be written: No space left on device\n")

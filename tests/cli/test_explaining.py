@@ -171,6 +171,7 @@ async def test_a_file_inside_an_export_is_told_with_its_export(tmp_path):
         assert (said["sha256"], said["as_recorded"], said["manifest"]) == ("ef" * 32, False, f"{export}.json")
         assert explain(tmp_path, export)[1]["files"] == 2
         assert explain(tmp_path, f"{export}/b")[1]["files"] == 1
+        assert (explain(tmp_path, "_exports")[1]["state"], explain(tmp_path, "_exports")[1]["files"]) == ("folder", 2)
         assert explain(tmp_path, f"{export}.json")[1]["state"] == "own"
         assert explain(tmp_path, f"{export}/not/in/it.png")[1]["state"] == "removed"
         assert explain(tmp_path, "e1")[1]["path"] == export

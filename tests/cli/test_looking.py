@@ -108,6 +108,7 @@ def test_without_a_daemon_status_is_read_from_the_journal(journal, tmp_path, adm
     assert said["disk"]["journal_free"] > 0
     assert said["disk"]["mirror_free"] is None  # there is no tree yet
     assert "syncd does not run" in drawn.out
+    assert "since the start" not in drawn.out
     assert drawn.out.splitlines()[1].rstrip() == f"config {path}"  # which nobody has loaded
 
 

@@ -144,6 +144,21 @@ async def test_what_can_not_be_downloaded_again_stays_listed_until_it_can(tmp_pa
         assert path.read_bytes() == artwork("png", 11)
 
 
+async def test_what_a_replay_brings_back_before_the_repair_does_stays_where_it_is(tmp_path):
+    async with watched(tmp_path) as scene:
+        await filled(scene, count=1)
+        before, root = scene.files(), scene.daemon.root
+        listed = (await scene.daemon.api("/api/deliveries"))["deliveries"]
+        (delivery,) = [one["id"] for one in listed if one["event"] == "NEW_BANNER"]
+        scene.truth.look_away()
+        await scene.daemon.stop()
+        (root / FOLDER / "1.png").unlink()
+        assert (await syncd(scene, "replay", delivery))[0] == 0
+        code, said = await syncd(scene, "verify", "--repair")
+        assert (code, paths(said["unrepaired"])) == (0, [])
+        assert scene.files() == before
+
+
 async def test_an_older_version_comes_back_to_its_own_path(tmp_path, beside):
     async with watched(tmp_path, mirror="keep_versions = 2") as scene:
         for version in (1, 2):
