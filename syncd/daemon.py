@@ -40,14 +40,19 @@ from syncd.observe.admin import admin_app
 from syncd.observe.log import configure, seldom
 from syncd.observe.loop import LoopWatch
 from syncd.observe.metrics import Metrics
-from syncd.pipeline import Works, first_of
+from syncd.observe.silence import Silence
+from syncd.observe.telling import Telling
+from syncd.pipeline import Works, first_of, rules_of
+from syncd.pipeline.asking import ask_platforms
+from syncd.pipeline.catching_up import catch_up
+from syncd.pipeline.gates import keep_gates
 from syncd.pipeline.lanes import Line, run_lane, slots_of
 from syncd.pipeline.manifests import keep_manifests
 from syncd.pipeline.publishing import Publisher
 from syncd.pipeline.pulse import report
 from syncd.pipeline.reading import read_deliveries
 from syncd.pipeline.room import Room, open_tree
-from syncd.sources.abyssale_api import AbyssaleApi
+from syncd.sources.table import open_apis
 
 log = logging.getLogger(__name__)
 
@@ -147,11 +152,15 @@ class Daemon:
         journal = await stack.enter_async_context(open_journal(config.journal.path, self._metrics.committed))
         tree = await stack.enter_async_context(open_tree(journal, config))
         reader = stack.enter_context(contextlib.closing(SqliteReader(config.journal.path)))
-        self._api = AbyssaleApi()
-        stack.push_async_callback(self._api.close)
+        self._apis = open_apis()
+        for api in self._apis.values():
+            stack.push_async_callback(api.close)
         self._live = Live(self.path, self._prepare, self._reloaded, self._environ)
         self._works = Works(journal, tree, self._live, self._metrics, time.time)
-        self._room = Room(self._works, tree)
+        outbox = journal.outbox
+        self._telling = Telling(outbox, self._config, rules_of, self._metrics.message, time.time)
+        self._silence = Silence(journal, outbox, self._config, rules_of, time.time)
+        self._room = Room(self._works, tree, self._telling.note)
         self._outages = Outages()
         self._insight = Insight(self._works, self._room, self._outages, reader, self._stop)
         self._listeners = await self._make_listeners(stack) if self._listens else Listeners({}, passed=None)
@@ -198,7 +207,7 @@ class Daemon:
         publisher = Publisher(works)
         bandwidth = Bandwidth(lambda: self._live.config.download.bandwidth)
         self._lines = [
-            Line(lane, works, self._room, publisher, slots_of(works, lane), bandwidth, self._outages, self._api)
+            Line(lane, works, self._room, publisher, slots_of(works, lane), bandwidth, self._outages, self._apis)
             for lane in ("visuals", "exports")
         ]
         async with asyncio.TaskGroup() as services:
@@ -210,12 +219,17 @@ class Daemon:
             publishing = serve(publisher.run(), "publisher")
             manifests = serve(keep_manifests(works, publisher, self._room), "manifests")
             lanes = [serve(run_lane(line), f"lane {line.name}") for line in self._lines]
+            gates = serve(keep_gates(works, publisher, self._room), "gates")
             others = [
                 serve(read_deliveries(works), "reader"),
+                serve(ask_platforms(works, self._apis), "questions"),
+                *([serve(catch_up(works, self._apis), "catching up")] if self._listens else []),
                 serve(self._room.watch(), "disk watch"),
                 serve(self._forget_old(), "retention"),
                 serve(self._notice_orders(), "orders"),
                 serve(report(works, publisher, self._room), "pulse"),
+                serve(self._telling.run(), "telling"),
+                serve(self._silence.watch(), "silence"),
             ]
             self._listeners.open(services)
             gc.collect()
@@ -229,7 +243,7 @@ class Daemon:
             await self._stop.wait()
             supervisor.tell_of_stopping(self._live.config.server.shutdown_grace + _LAST_WRITES)
             await _end(*reloading, *self._insight.reloads)
-            await self._wind_down(lanes)
+            await self._wind_down([*lanes, gates])
             works.finished.set()
             await manifests
             await _end(publishing, *others)
@@ -268,6 +282,9 @@ class Daemon:
             for line in self._lines:
                 line.slots.refill()
             self._works.changed.set()  # manifests may be written in another way
+            self._works.gates.set()
+            self._telling.stir()
+            self._silence.changed.set()
 
         return put_to_use
 
@@ -279,9 +296,15 @@ class Daemon:
 
     def _reloaded(self, ok: bool) -> None:  # noqa: FBT001 - a plain callback
         self._metrics.reload(ok=ok, at=time.time())
+        if (error := self._live.error) is not None and not ok:
+            facts = {"file": error.file, "line": error.line, "key": error.key or None}
+            self._telling.note("config.rejected", str(self.path), reason=str(error), **facts)
 
     def _count(self, source: str, outcome: Any) -> None:
         self._metrics.delivery(source, "", outcome)
+
+    def _config(self) -> Config:
+        return self._live.config
 
     def _refusing(self) -> str | None:
         return "shutting down" if self._hurry.is_set() else self._room.journal_trouble()
@@ -313,7 +336,9 @@ class Daemon:
                     line.outages.hurry()
                 works.journal.arrived.set()
                 works.wake_lanes()
+                works.gates.set()
                 works.changed.set()
+                self._telling.stir()
 
 
 async def _end(*tasks: asyncio.Task[Any]) -> None:

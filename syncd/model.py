@@ -16,7 +16,7 @@ from typing import Literal
 Kind = Literal["file", "html5", "fallback", "export"]
 """What an asset is: a plain file, an HTML5 zip, the fallback image of one, or an export's archive."""
 
-AssetState = Literal["pending", "published", "superseded", "failed"]
+AssetState = Literal["pending", "held", "published", "superseded", "failed"]
 Outcome = Literal["accepted", "processed", "ignored", "quarantined"]
 Lane = Literal["visuals", "exports"]
 """Exports have slots of their own, so that a large one never holds up a banner."""
@@ -27,8 +27,9 @@ class Arrival:
     """An authentic request that is not stored yet.
 
     `platform_id` is the platform's own delivery id, where it sent a usable one.
-    `signed_at` is the text that was signed together with the body, None for unsigned requests.
-    `hint` is the event named by the URL. Headers that carry secrets are masked already.
+    `signed_at` is the text that was signed together with the body, None where there was none.
+    `hint` is the event named by the URL. Headers that carry secrets are masked already. `caught_up`: it was not
+    sent but fetched, so that it is news only if its body has never come.
     """
 
     source: str
@@ -38,6 +39,15 @@ class Arrival:
     headers: tuple[tuple[str, str], ...]
     body: bytes
     received_at: float
+    caught_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """A delivery that the platform could not make, by its own record; `at` is when it tried, if it says so."""
+
+    body: bytes
+    at: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +97,10 @@ class Format:
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file that an event announces. `type` is the platform's word for it, in lower case."""
+    """One file that an event announces. `type` is the platform's word for it, in lower case.
+
+    `patient`: it may be announced before it is there, so that a 404 says nothing for good.
+    """
 
     source: str
     kind: Kind
@@ -101,6 +114,8 @@ class Asset:
     template: Template = Template()
     format: Format = Format()
     project: Template = Template()
+    branch: Template = Template()
+    patient: bool = False
     view_url: str = ""
     edit_url: str = ""
     requested_at: float | None = None
@@ -143,11 +158,36 @@ class TemplateStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class News:
+    """What people may be told of an event that needs no more than telling.
+
+    `name` is the event's among all platforms' (`abstract.comment.created`), `subject` the id of what it is about.
+    """
+
+    name: str
+    subject: str
+    title: str
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A change in a design of which only the platform's API knows the files. `version` ranks them."""
+
+    id: str
+    project: str
+    branch: Template
+    version: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """What a delivery says.
 
     `notes` are the platform's own remarks (visuals that it failed to generate); `unclear`
-    names the parts that could not be understood, while the rest could.
+    names the parts that could not be understood, while the rest could. `commits` are still
+    to be looked up: what they changed are the event's assets. `batch` is the id of the generation
+    that made all of these assets, empty where they are not one's whole result.
     """
 
     name: str
@@ -155,6 +195,9 @@ class Event:
     status: TemplateStatus | None = None
     notes: tuple[str, ...] = ()
     unclear: tuple[str, ...] = ()
+    news: tuple[News, ...] = ()
+    commits: tuple[Commit, ...] = ()
+    batch: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +222,7 @@ class Job:
 
     `attempts` counts requests made so far, `goes` the finished rounds of them.
     `give_up_at` is when the last go begins at the latest.
+    `held`: its file is here already, verified, and may be visible now.
     """
 
     row: int
@@ -190,6 +234,7 @@ class Job:
     attempts: int
     goes: int
     give_up_at: float
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +257,8 @@ class Fetched:
 @dataclass(frozen=True, slots=True)
 class Retry:
     """A go that did not work but may work later. `after` is the server's own wish, in seconds from now.
+
+    Without a `reason` nothing went wrong: it is not its turn.
 
     `parked`: the server is known to be down, so this was no go; the next one is due `after` so long.
     """
@@ -315,6 +362,15 @@ def rfc3339(seconds: float | None) -> str | None:
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+HELD = ".syncd/held/"
+"""Where files lie, below the root, that are fetched and may not be visible yet."""
+
+
+def held_key(row: int) -> str:
+    """Where the file of the asset with this number lies while it is held."""
+    return f"{HELD}{row}"
 
 
 def fold(name: str) -> str:

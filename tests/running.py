@@ -51,6 +51,8 @@ give_up_after = "3s"
 [manifest]
 delay = "100ms"
 {manifest}
+[approval]
+{approval}
 [exports]
 {exports}
 [log]
@@ -83,7 +85,8 @@ class Running:
 
     def write_config(self, text: str | None = None, **sections: str) -> None:
         """Write the config; each section takes more lines of its own."""
-        known = dict.fromkeys(("server", "abyssale", "mirror", "download", "retry", "manifest", "exports"), "")
+        tables = "server", "abyssale", "mirror", "download", "retry", "manifest", "approval", "exports"
+        known = dict.fromkeys(tables, "")
         text = text or CONFIG.format(port=self.port, admin=self.admin, **{**known, **sections})
         self.config.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.config.with_suffix(".new")

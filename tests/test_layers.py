@@ -15,12 +15,16 @@ FLOORS = [
     {"intake", "pipeline", "audit"},
     {"observe", "live"},
     {"sources", "mirror", "journal", "store"},
-    {"config", "owner", "supervisor"},
+    {"config", "door", "owner", "supervisor"},
     {"model", "errors"},
     {""},  # syncd itself: its version
 ]
 PURE = ("sources", "mirror.naming", "mirror.portable", "mirror.plan", "mirror.manifest", "mirror.content")
-ASKING = {f"sources.abyssale_{file}" for file in ("answers", "api", "session")}  # the platform's API; the rest is pure
+ASKING = {f"sources.abyssale_{file}" for file in ("answers", "api", "session")} | {
+    "sources.abstract_api",
+    "sources.abstract_ask",
+    "sources.api",
+}  # the platforms' APIs; the rest of the sources is pure
 IMPURE = {"asyncio", "aiohttp", "aiofiles", "sqlite3", "socket", "random", "time", "os", "logging", "tempfile"}
 
 

@@ -30,6 +30,7 @@ from syncd.cli import (
     running,
     sending,
     show,
+    telling,
     verifying,
     webhooks,
     writing,
@@ -115,6 +116,9 @@ app.command("import")(importing.import_)
 app.add_typer(looking.deliveries, name="deliveries")
 app.add_typer(exporting.manifest, name="manifest")
 app.add_typer(webhooks.webhooks, name="webhooks")
+app.add_typer(telling.notify, name="notify")
+app.add_typer(telling.hooks, name="hooks")
+app.add_typer(telling.messages, name="messages")
 
 
 def main() -> None:

@@ -78,5 +78,5 @@ def _look(path: Path, *, offline: bool) -> Iterator[Finding]:
     yield from within(_SECONDS, "mirror", partial(tree.tree, mirror, where.journal, user))
     yield from within(_SECONDS, "daemon", partial(service.daemon, where, known))
     if loaded and not offline:
-        yield from within(_SECONDS, "hosts", partial(reach.hosts, loaded.config.download, where.journal))
+        yield from within(_SECONDS, "hosts", partial(reach.hosts, loaded.config, where.journal))
         yield from within(_SECONDS, "API", partial(reach.api, loaded))

@@ -95,6 +95,34 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "syncd webhooks unsubscribe 77aa88  # any beginning of an id that `list` shows",
             "syncd webhooks unsubscribe --all",
         ),
+        "notify": (
+            "syncd notify test",
+            "syncd notify test --json | jq '.tests[] | select(.sent | not)'",
+        ),
+        "notify test": (
+            "syncd notify test  # to everybody; exit code 1 if any can't be reached",
+            "syncd notify test --config /etc/syncd/sync.toml",
+        ),
+        "hooks": (
+            "syncd hooks test",
+            "syncd hooks test --json | jq -r '.tests[].reason'",
+        ),
+        "hooks test": (
+            "syncd hooks test  # asks each of them, about the path syncd-test",
+            "syncd hooks test --config /etc/syncd/sync.toml",
+        ),
+        "messages": (
+            "syncd messages --limit 20  # the newest first",
+            "syncd messages --failed --json | jq -r '.messages[].reason'",
+        ),
+        "messages show": (
+            "syncd messages show msg_5fcec9  # any beginning of an id that is the only one",
+            "syncd messages show msg_5fcec9 --json | jq -r .body",
+        ),
+        "messages replay": (
+            "syncd messages replay --failed  # once the receiver is back",
+            "syncd messages replay msg_5fcec9 msg_77aa88",
+        ),
         "doctor": (
             "syncd doctor  # everything that usually goes wrong around a daemon",
             "syncd doctor --offline --json | jq '.findings[] | select(.level == \"failure\")'",

@@ -37,6 +37,7 @@ _STATES = {
     "published": "is published",
     "pending": "is waited for",
     "failed": "could not be fetched, and was given up",
+    "held": "is fetched, and held until it may be visible",
     "superseded": "was passed over",
     "removed": "was here once, and is not any more",
     "folder": "is a folder of the mirror",

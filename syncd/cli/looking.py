@@ -115,6 +115,7 @@ def _summary(now: dict[str, Any]) -> Iterator[RenderableType]:
         ("assets", _numbers(now["assets"])),
         *(_since_the_start(now) if now["started_at"] else ()),
         ("last delivery", now["last_delivery_at"] or "none yet"),
+        ("messages", _numbers(now["messages"])),
         ("free space", f"mirror {size(disk['mirror_free'])}, journal {size(disk['journal_free'])}"),
     ]
     yield table(("", ""), rows)

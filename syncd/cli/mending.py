@@ -86,13 +86,13 @@ def _say_tried(tried: list[Mended], unknown: list[str], where: Places, *, as_jso
         complain(f"syncd: no asset has the id or path {name}")
     if unknown:
         complain("hint: `syncd status` names what failed")
-    runs = _runs(where)
+    daemon = runs(where)
     if as_json:
-        document({"retried": _json(again), "left": _json(left), "unknown": unknown, "running": runs})
+        document({"retried": _json(again), "left": _json(left), "unknown": unknown, "running": daemon})
         return
     say(*(f"{_called(one)}: is tried again" for one in again), *(f"{_called(one)}: {one.reason}" for one in left))
     if again:
-        say(_promise(runs))
+        say(promise(daemon))
     elif not tried and not unknown:
         say("nothing has failed")
 
@@ -189,14 +189,14 @@ def _replayed(where: Places, chosen: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _say_replayed(replayed: dict[str, str], unknown: list[str], where: Places, *, as_json: bool) -> None:
-    runs = _runs(where)
+    daemon = runs(where)
     if as_json:
         said = [{"id": name, "was": outcome} for name, outcome in replayed.items()]
-        document({"replayed": said, "unknown": unknown, "running": runs})
+        document({"replayed": said, "unknown": unknown, "running": daemon})
         return
     say(*(f"{name}: was {outcome}, is read again" for name, outcome in replayed.items()))
     if replayed:
-        say(_promise(runs), "`syncd deliveries show ID` tells what comes of it")
+        say(promise(daemon), "`syncd deliveries show ID` tells what comes of it")
     elif not unknown:
         say("no delivery ended like that")
 
@@ -247,7 +247,7 @@ def _rules(config: Config) -> Rules:
     return rules_of(config)
 
 
-def _runs(where: Places) -> bool | None:
+def runs(where: Places) -> bool | None:
     """Tell if the daemon runs; None where that can't be found out."""
     try:
         return ask(where.admin, "/api/status") is not None
@@ -255,9 +255,10 @@ def _runs(where: Places) -> bool | None:
         return None
 
 
-def _promise(runs: bool | None) -> str:  # noqa: FBT001 - what `_runs` says
-    if runs:
+def promise(daemon: bool | None) -> str:  # noqa: FBT001 - what `runs` says
+    """When what was ordered is done."""
+    if daemon:
         return "the daemon does it now"
-    if runs is None:
+    if daemon is None:
         return "the daemon does it now, or at its next start if it does not run"
     return "recorded: the daemon does not run, and does it at its next start"

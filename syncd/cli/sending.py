@@ -18,22 +18,24 @@ import typer
 from syncd.cli.show import say
 from syncd.cli.where import ConfigOption, config_path, reachable
 from syncd.config import load
-from syncd.errors import SyncdError
-from syncd.sources.abyssale import EVENTS
+from syncd.errors import ConfigInvalid, SyncdError
+from syncd.sources.table import SOURCES
 
 _NOWHERE = "https://syncd-test.invalid/banner.png"  # a name that is reserved never to exist (RFC 2606)
 _ACCEPTED = 200
+_SOURCES = {event: name for name, source in SOURCES.items() for event in source.EVENTS}
+_EVENTS = {event.lower(): event for event in _SOURCES}
 
 
 def known_event(event: str) -> str:
     """Read an event's name in any case."""
-    if event.upper() not in EVENTS:
-        raise typer.BadParameter(f"must be one of {', '.join(EVENTS)}")
-    return event.upper()
+    if event.lower() not in _EVENTS:
+        raise typer.BadParameter(f"must be one of {', '.join(_SOURCES)}")
+    return _EVENTS[event.lower()]
 
 
 def send(
-    event: Annotated[str, typer.Argument(callback=known_event, help=f"One of {', '.join(EVENTS)}, in any case.")],
+    event: Annotated[str, typer.Argument(callback=known_event, help=f"One of {', '.join(_SOURCES)}, in any case.")],
     to: Annotated[str | None, typer.Option(metavar="URL", help="Where to; else where the config listens.")] = None,
     secret: Annotated[str | None, typer.Option(help="What to sign with; else the config's first secret.")] = None,
     asset_url: Annotated[str, typer.Option(metavar="URL", help="The file that the event names.")] = _NOWHERE,
@@ -45,9 +47,13 @@ def send(
     config: ConfigOption = None,
 ) -> None:
     """Deliver a signed test event, as the platform would."""
-    # To the path of its event, so that EVENT says how a file is to be read.
-    tail = f"/{event.lower()}" if payload else ""
-    target = _Target(with_path(to), secret) if to and secret else _target(config_path(config), tail, to, secret)
+    source = _SOURCES[event]
+    # To the path of its event, where it has one, so that EVENT says how a file is to be read.
+    tail = f"/{event.lower()}" if payload and SOURCES[source].hint_of(event.lower()) else ""
+    if to and secret:
+        target = _Target(source, with_path(to, f"/webhooks/{source}"), secret)
+    else:
+        target = _target(source, config_path(config), tail, to, secret)
     try:
         accepted = asyncio.run(_send_all(target, _bodies(event, asset_url, count, payload)))
     except OSError as error:  # aiohttp's among them
@@ -61,26 +67,28 @@ def send(
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """Where deliveries go, and how. `socket` is the path of a unix socket, empty for TCP."""
+    """Where deliveries go, and whose they seem. `socket` is the path of a unix socket, empty for TCP."""
 
+    source: str
     url: str
     secret: str | None
     socket: str = ""
     verify_tls: bool = True
 
 
-def _target(path: Path, tail: str, to: str | None, secret: str | None) -> _Target:
-    """Fill in from the config what was not said."""
-    config = load(path).config
-    source = config.sources.abyssale
-    assert source is not None  # noqa: S101 - the only one there is so far, and one is required
+def _target(name: str, path: Path, tail: str, to: str | None, secret: str | None) -> _Target:
+    """Fill in from the config what was not said. Raises ConfigInvalid where it does not hear this platform."""
+    loaded = load(path)
+    config, source = loaded.config, getattr(loaded.config.sources, name)
+    if source is None:
+        raise ConfigInvalid([loaded.problem(("sources", name), "is missing: the config does not hear this platform")])
     if secret is None and source.secret:
         secret = source.secret[0].text
     if to is not None:
-        return _Target(with_path(to, source.path), secret)
+        return _Target(name, with_path(to, source.path), secret)
     listen, scheme = config.server.listen, "https" if config.server.tls else "http"
     # It is this machine's own listener, reached by its address, to which no certificate is made out.
-    return _Target(f"{scheme}://{reachable(listen)}{source.path}{tail}", secret, listen.path, verify_tls=False)
+    return _Target(name, f"{scheme}://{reachable(listen)}{source.path}{tail}", secret, listen.path, verify_tls=False)
 
 
 def with_path(url: str, path: str = "/webhooks/abyssale") -> str:
@@ -108,7 +116,12 @@ async def _send_all(target: _Target, bodies: Iterator[bytes]) -> bool:
         for body in bodies:
             try:
                 status, answer = await deliver(
-                    target.url, body, secret=target.secret, delivery_id=str(uuid.uuid4()), session=session
+                    target.url,
+                    body,
+                    secret=target.secret,
+                    delivery_id=str(uuid.uuid4()),
+                    session=session,
+                    source=target.source,
                 )
             except (aiohttp.ClientError, TimeoutError) as error:
                 raise OSError(_why(error)) from error

@@ -99,7 +99,7 @@ def _check(here: Site, config: Config, within: frozenset[str], *, bar: bool = Tr
 
 
 def _repair(here: Site, config: Config, report: _Report) -> None:
-    rules = Rules(Names(config.mirror), config.mirror.keep_versions, config.retry.give_up_after)
+    rules = Rules(Names(config.mirror, config.sources.layouts), config.mirror.keep_versions, config.retry.give_up_after)
     again = frozenset(_to_check_again(here, report.findings))
     with counting_bar("downloads") as done:
         repair = Repair(here.where.journal, here.db, here.root, rules, here.runs, done)

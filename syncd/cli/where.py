@@ -26,6 +26,7 @@ from syncd.journal.reading import SqliteReader
 
 _USUAL = (Path("config/sync.toml"), Path("/etc/syncd/sync.toml"))
 _CONFIG_BYTES = 1 << 20
+_SECRET = {"secret", "api_key", "token"}  # in the table of a source
 _TABLES_TO_LOOK = re.compile(r"^\[(?:admin|journal|mirror)\].*\n(?:(?!\[).*\n?)*", re.MULTILINE)
 
 
@@ -98,12 +99,16 @@ def judging(config: Path) -> Config:
     try:
         data = _read(config)
         wanted = {name: data[name] for name in ("sources", "mirror", "journal", "retry", "manifest") if name in data}
-        source = wanted["sources"]["abyssale"]
-        wanted["sources"] = {"abyssale": {**source, "require_signature": False, "secret": [], "api_key": None}}
+        wanted["sources"] = {name: _without_secrets(table) for name, table in wanted["sources"].items()}
         return Config.model_validate(wanted, context=_around(config))
-    except (ValueError, RecursionError, LookupError, TypeError):
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
         load(config)  # says what is wrong, in the words that `check` uses
         raise
+
+
+def _without_secrets(source: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in source.items() if key not in _SECRET}
+    return {**kept, "require_signature": False}
 
 
 def _around(config: Path) -> Surroundings:

@@ -6,7 +6,7 @@ Everybody above borrows a `Config` for one unit of work; nobody but `live` and t
 from syncd.config.describe import schema, template
 from syncd.config.load import Loaded, load
 from syncd.config.references import Secret
-from syncd.config.source import AbyssaleSource, Sources
+from syncd.config.source import AbstractSource, AbyssaleSource, Platform, Sources
 from syncd.config.tree import (
     Admin,
     Config,
@@ -23,6 +23,7 @@ from syncd.config.tree import (
 from syncd.config.units import Address
 
 __all__ = [
+    "AbstractSource",
     "AbyssaleSource",
     "Address",
     "Admin",
@@ -34,6 +35,7 @@ __all__ = [
     "Log",
     "Manifest",
     "Mirror",
+    "Platform",
     "Retry",
     "Secret",
     "Server",

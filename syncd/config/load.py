@@ -149,3 +149,6 @@ def _secrets(value: object, place: Place = ()) -> Iterator[tuple[Place, Secret]]
     elif isinstance(value, tuple):
         for index, child in enumerate(value):
             yield from _secrets(child, (*place, index))
+    elif isinstance(value, dict):
+        for name, child in value.items():
+            yield from _secrets(child, (*place, name))

@@ -120,7 +120,8 @@ def _resolve_journal(value: object, info: ValidationInfo) -> str:
     return f"sqlite:///{_resolve_path(path[1:], info)}"
 
 
-def _resolve_secret(value: object, info: ValidationInfo) -> Secret:
+def resolve_secret(value: object, info: ValidationInfo) -> Secret:
+    """Read one secret: the text itself, or where it is."""
     around = surroundings(info)
     text: str | None
     match value:
@@ -145,7 +146,7 @@ def _resolve_secret(value: object, info: ValidationInfo) -> Secret:
 
 def _resolve_proxy(value: object, info: ValidationInfo) -> Secret:
     """Read the URL of an HTTP proxy. One without a user is no secret, so that nobody is warned of it."""
-    secret = _resolve_secret(value, info)
+    secret = resolve_secret(value, info)
     match = _PROXY.fullmatch(secret.text)
     if match is None or int(match[2]) not in _PORTS:
         raise ValueError(
@@ -193,7 +194,7 @@ def check_certificate(cert: Path, key: Path) -> None:
 
 
 _TEXT = {"type": "string", "minLength": 1}
-_SECRET_FORMS = [
+SECRET_FORMS = [
     {"type": "object", "properties": {form: _TEXT}, "required": [form], "additionalProperties": False}
     for form in ("env", "file", "credential")
 ]
@@ -207,10 +208,10 @@ WatchedPath = Annotated[Path, Notation(_resolve_file, _TEXT)]
 JournalUrl = Annotated[str, Notation(_resolve_journal, {"type": "string", "pattern": "^sqlite:///"})]
 """Where the journal lives, made absolute."""
 
-SecretText = Annotated[Secret, Notation(_resolve_secret, {"anyOf": [_TEXT, *_SECRET_FORMS]})]
+SecretText = Annotated[Secret, Notation(resolve_secret, {"anyOf": [_TEXT, *SECRET_FORMS]})]
 """One secret, resolved."""
 
-ProxyUrl = Annotated[Secret, Notation(_resolve_proxy, {"anyOf": [_TEXT, *_SECRET_FORMS]})]
+ProxyUrl = Annotated[Secret, Notation(_resolve_proxy, {"anyOf": [_TEXT, *SECRET_FORMS]})]
 """The URL of an HTTP proxy, which may hold a password: resolved like any secret."""
 
 SecretTexts = Annotated[

@@ -15,7 +15,21 @@ from pydantic import ValidationInfo, field_validator
 from syncd.config.references import FolderPath, JournalUrl, ProxyUrl, WatchedPath, check_certificate, surroundings
 from syncd.config.section import Filled, Listing, Section, written
 from syncd.config.source import Sources
-from syncd.config.units import Address, ExportLayout, HostPattern, Layout, Listen, Network, duration, mode, number, size
+from syncd.config.telling import Hook, Notify, Told
+from syncd.config.units import (
+    Address,
+    ExportLayout,
+    HostPattern,
+    Layout,
+    Listen,
+    Network,
+    PublicUrl,
+    Status,
+    duration,
+    mode,
+    number,
+    size,
+)
 
 
 class Tls(Section):
@@ -111,11 +125,14 @@ class Mirror(Section):
     min_free: Annotated[int, size("0", "1024TiB")] = written("1GiB")
     """Below this much free space nothing is downloaded; where the journal lives: nothing accepted (503)."""
 
-    @field_validator("root")
+    public_url: PublicUrl = ""
+    """The URL under which the tree is served, for links in notifications and in hooks; empty: it is not."""
+
+    @field_validator("root", "public_url")
     @classmethod
-    def _is_noted(cls, root: Path, info: ValidationInfo) -> Path:
-        surroundings(info).noted["mirror.root"] = root
-        return root
+    def _is_noted(cls, value: Path | str, info: ValidationInfo) -> Path | str:
+        surroundings(info).noted[f"mirror.{info.field_name}"] = value
+        return value
 
 
 class Journal(Section):
@@ -237,6 +254,28 @@ class Manifest(Section):
     checksums: bool = False
     """True: a SHA256SUMS beside each manifest, for sha256sum -c."""
 
+    atomic_batches: bool = False
+    """True: the assets of a batch become visible in one step, once all are fetched or given up."""
+
+
+class Approval(Section):
+    """The gate for designs in review."""
+
+    publish: Listing[Status] = ()
+    """The statuses of designs whose assets may be visible; empty: no gate.
+
+    All others are held, out of sight, those included that were published before; a design without a status is one of
+    them. What has no template id, exports, and what comes from platforms without statuses is not held.
+    """
+
+    @field_validator("publish")
+    @classmethod
+    def _is_told(cls, publish: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        events = surroundings(info).noted.get("sources.abyssale.events", ("TEMPLATE_STATUS",))
+        if publish and "TEMPLATE_STATUS" not in events:
+            raise ValueError("needs TEMPLATE_STATUS among sources.abyssale.events: else no design would be approved")
+        return publish
+
 
 class Log(Section):
     """What is logged, and how."""
@@ -259,5 +298,27 @@ class Config(Section):
     download: Download = written({})
     retry: Retry = written({})
     exports: Exports = written({})
+    approval: Approval = written({})
     manifest: Manifest = written({})
+    notify: Listing[Notify] = ()
+    """People who are told of what happens."""
+    hooks: Listing[Hook] = ()
+    """Programs that are told of what happens."""
     log: Log = written({})
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """Globs on the events that somebody is told of."""
+        return frozenset(pattern for told in (*self.notify, *self.hooks) for pattern in told.on)
+
+    @field_validator("notify", "hooks")
+    @classmethod
+    def _are_told_apart(cls, targets: tuple[Told, ...]) -> tuple[Told, ...]:
+        known = set[str]()
+        for target in targets:
+            if target.id in known:
+                raise ValueError(
+                    f"two of them have the same {'name' if target.name else 'url'}: give each its own name"
+                )
+            known.add(target.id)
+        return targets

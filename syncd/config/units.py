@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from string import Formatter
 from typing import Annotated, Any, NamedTuple
+from urllib.parse import urlsplit
 
 from annotated_types import GroupedMetadata
 from pydantic import PlainValidator, WithJsonSchema
@@ -26,9 +27,14 @@ _BYTES = {
 }  # fmt: skip
 _SIZE = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB|TiB|kB|MB|GB|TB)?")
 _MODE = re.compile(r"[0-7]{3,4}")
+_STATUS = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _-]{0,63}")
 _URL_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 _HOST = re.compile(r"[A-Za-z0-9._-]+")
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{0,128}")
+_HTTP_URL = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~-]+)*/?")
 _HOST_PATTERN = re.compile(r"[A-Za-z0-9*._-]+|[0-9A-Fa-f:.]+")
+
+_FIELD = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 
 _PORTS = range(65_536)
 _UNIX_PATH_BYTES = 107  # sun_path of unix(7), without its closing NUL
@@ -37,7 +43,7 @@ _LAYOUT_LENGTH = 512
 
 LAYOUT_FIELDS = (
     "template", "template_id", "project", "format", "format_id", "width", "height", "type", "id",
-    "sharing_id", "version", "date", "filename", "stem", "ext", "hash",
+    "sharing_id", "version", "date", "filename", "stem", "ext", "hash", "branch", "file", "layer",
 )  # fmt: skip
 EXPORT_FIELDS = ("date", "export_id")
 
@@ -116,6 +122,15 @@ def number(low: int, high: int) -> Notation:
     return Notation(_between(parse_number, low, high), schema, textual=False)
 
 
+def identifier() -> Notation:
+    """Write an id that can stand in a URL as it is, or nothing."""
+
+    def parse(value: object) -> str:
+        return _match(_IDENTIFIER, value, "must be an id of letters, digits and dashes")[0]
+
+    return Notation(parse, _whole(_IDENTIFIER))
+
+
 def _between(parse: Callable[[object], Any], low: str | int, high: str | int) -> Callable[[object], Any]:
     least, most = parse(low), parse(high)
 
@@ -190,12 +205,48 @@ def parse_network(value: object) -> IpNetwork:
         raise ValueError(f"{wanted} ({error})") from None
 
 
+def parse_status(value: object) -> str:
+    """Read a design's status; upper and lower case are the same."""
+    return _match(_STATUS, value, 'must be a status in quotes, such as "APPROVED" or "IN_REVIEW"')[0].upper()
+
+
 def parse_url_path(value: object) -> str:
     """Read a path that webhooks are posted to; it has no trailing slash, as events follow it."""
     path = _match(_URL_PATH, value, 'must be a path such as "/webhooks/abyssale", without an empty part or a query')
     if {".", ".."} & set(path[0].split("/")):
         raise ValueError("must be a path without `.` and `..` parts")
     return path[0]
+
+
+def parse_http_url(value: object) -> str:
+    """Read where a service is; its paths follow, so that it has no slash at the end."""
+    wanted = 'must be a URL such as "https://api.example.com", without user and query'
+    url = _match(_HTTP_URL, value, wanted)[0].rstrip("/")
+    try:
+        _ = urlsplit(url).port
+    except ValueError:
+        raise ValueError(wanted) from None
+    return url
+
+
+def parse_public_url(value: object) -> str:
+    """Read where the tree is served, if it is."""
+    return "" if value == "" else parse_http_url(value)
+
+
+def parse_silence(value: object) -> float:
+    """Read how long a source may be silent: a duration, or 0 for as long as it likes."""
+    return 0.0 if value == "0" else duration("0s", "3650d").parse(value)
+
+
+def text_fields(text: str) -> list[str]:
+    """Name the `{fields}` of a text that may have other braces, as JSON has."""
+    return _FIELD.findall(text)
+
+
+def fill(text: str, values: Mapping[str, str]) -> str:
+    """Put values in the place of a text's fields; what they hold is no field again."""
+    return _FIELD.sub(lambda field: values[field[1]], text)
 
 
 def parse_pattern(value: object) -> str:
@@ -262,7 +313,11 @@ def _path_of_fields(value: object, allowed: tuple[str, ...]) -> str:
 _TEXT = {"type": "string", "minLength": 1}
 Listen = Annotated[Address, Notation(parse_address, _TEXT)]
 Network = Annotated[IpNetwork, Notation(parse_network, _TEXT)]
+HttpUrl = Annotated[str, Notation(parse_http_url, _whole(_HTTP_URL))]
+PublicUrl = Annotated[str, Notation(parse_public_url, {"type": "string", "pattern": f"^(?:|{_HTTP_URL.pattern})$"})]
+Silence = Annotated[float, Notation(parse_silence, {"type": "string", "pattern": f"^(?:0|{_DURATION.pattern})$"})]
 UrlPath = Annotated[str, Notation(parse_url_path, _whole(_URL_PATH))]
+Status = Annotated[str, Notation(parse_status, _whole(_STATUS))]
 Pattern = Annotated[str, Notation(parse_pattern, _TEXT)]
 HostPattern = Annotated[str, Notation(parse_host_pattern, _whole(_HOST_PATTERN))]
 Layout = Annotated[str, Notation(parse_layout, _TEXT)]

@@ -16,9 +16,6 @@ from syncd.config.lines import Place
 from syncd.config.section import keys
 from syncd.config.tree import Config
 
-_LATER = {("notify",), ("hooks",), ("sources", "abstract")}
-"""Keys with a meaning that this version does not act on."""
-
 
 def dotted(place: Place) -> str:
     """Write a place as people do: `sources.abyssale.secret[0]`."""
@@ -46,7 +43,7 @@ def reword(error: ErrorDetails) -> str:
         case "value_error":  # raised by a notation or a rule of the tree
             return str(context["error"])
         case "extra_forbidden":
-            return _unknown(tuple(map(str, error["loc"])))
+            return _unknown(tuple(part for part in error["loc"] if isinstance(part, str)))
         case "literal_error":
             return f"must be {context['expected']}".replace("'", '"')
         case kind:
@@ -54,8 +51,6 @@ def reword(error: ErrorDetails) -> str:
 
 
 def _unknown(place: tuple[str, ...]) -> str:
-    if place in _LATER:
-        return "is not yet supported by this version"
     known = [key for key, _ in keys(Config)]
     siblings = {key[-1]: key for key in known if key[:-1] == place[:-1]}
     anywhere = {key[-1]: key for key in known}

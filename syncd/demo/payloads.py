@@ -79,3 +79,27 @@ def export(url: str, *, export: int = 1, **fields: Any) -> Payload:
 def template_status(status: str, **fields: Any) -> Payload:
     """Announce a design's new place in the review."""
     return {**TEMPLATE, "status": status, "status_updated_at": 1789000000, **fields}
+
+
+def abstract(event: str, n: int) -> Payload:
+    """Tell an event of Abstract's; another `n` is about another thing."""
+    name, subject = f"{n:012x}", event.partition(".")[0]
+    project, user = f"c2d4e6f8-0a1b-4c2d-8e3f-{name}", {"name": "Mia Lindt", "objectType": "user"}
+    branch = {"id": "master", "name": "Master", "projectId": project, "status": "active", "objectType": "branch"}
+    commit = {"sha": f"{n:040x}", "time": "2021-03-04T09:15:00.000Z", "title": f"Test {n}", "userName": "Mia Lindt"}
+    things: dict[str, Payload] = {
+        "project": {"id": project, "name": f"Test {n}", "visibility": "specific", "createdByUser": user},
+        "branch": {**branch, "id": f"71aa20b4-93c1-4d0e-8f6b-{name}", "name": f"test-{n}", "user": user},
+        "commits": {"branch": branch, "commits": [{**commit, "fileIds": [], "objectType": "commit"}]},
+        "comment": {
+            "id": f"e0e1e2e3-4455-4667-8899-{name}",
+            "body": f"Test {n}",
+            "commenter": user,
+            "projectId": project,
+        },
+    }
+    return {
+        "createdAt": "2021-03-04T09:15:02Z",
+        "event": event,
+        "data": {"object": {**things[subject], "objectType": subject}},
+    }

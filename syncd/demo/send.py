@@ -14,7 +14,8 @@ import orjson
 
 from syncd.demo import payloads
 from syncd.errors import SyncdError
-from syncd.sources import abyssale
+from syncd.sources import abstract, abyssale
+from syncd.sources.table import SOURCES
 
 _TIMEOUT = aiohttp.ClientTimeout(total=15)  # the platform waits no longer
 _LONGEST_ANSWER = 1 << 16
@@ -28,17 +29,15 @@ async def deliver(
     delivery_id: str | None,
     session: aiohttp.ClientSession,
     t: int | None = None,
+    source: str = "abyssale",
 ) -> tuple[int, Any]:
     """Post a body, signed now or at `t` (unix seconds) if there is a secret, and return the answer.
 
     That is the status, and the JSON of the body, or else its text. Raises what aiohttp raises
     when no answer comes: `aiohttp.ClientError`, or `TimeoutError` after 15 seconds.
     """
-    headers = {"Content-Type": "application/json", "X-Referer": "api.abyssale.com"}
-    if delivery_id is not None:
-        headers[abyssale.DELIVERY_HEADER] = delivery_id
-    if secret is not None:
-        headers[abyssale.SIGNATURE_HEADER] = abyssale.sign(body, secret, int(time.time()) if t is None else t)
+    signed = SOURCES[source].request_headers(body, secret, delivery_id, time.time() if t is None else t)
+    headers = {"Content-Type": "application/json", **signed}
     async with session.post(
         url,
         data=body,
@@ -67,8 +66,10 @@ def _parsed(answer: bytes) -> Any:
 def sample(event: str, asset_url: str, n: int) -> payloads.Payload:
     """Make a test payload for an event, in any case; another `n` is another visual, request or export.
 
-    Raises `SyncdError` for an event that the platform does not know.
+    Raises `SyncdError` for an event that no platform knows.
     """
+    if event in abstract.EVENTS:
+        return payloads.abstract(event, n)
     match event.upper():
         case abyssale.BANNER:
             return _banner(asset_url, n)
@@ -78,7 +79,7 @@ def sample(event: str, asset_url: str, n: int) -> payloads.Payload:
             return payloads.export(asset_url, export=n)
         case abyssale.STATUS:
             return payloads.template_status("APPROVED", id=f"d1e2f3a4-b5c6-4d7e-8f90-{n:012x}", name=f"Test {n}")
-    raise SyncdError(f"no such event: {event}", hint=f"one of {', '.join(abyssale.EVENTS)}")
+    raise SyncdError(f"no such event: {event}", hint=f"one of {', '.join((*abyssale.EVENTS, *abstract.EVENTS))}")
 
 
 def _banner(url: str, n: int) -> payloads.Payload:

@@ -20,7 +20,7 @@ import orjson
 from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
-from syncd.config import AbyssaleSource, Config
+from syncd.config import Config, Platform
 from syncd.errors import JournalUnavailable
 from syncd.intake import answers
 from syncd.intake.answers import Refused, Word
@@ -90,7 +90,7 @@ class Intake:
             self._log({"error": word, "reason": reason, "peer": peer})
 
     async def _store(
-        self, request: web.BaseRequest, config: Config, name: str, source: AbyssaleSource | None, tail: str
+        self, request: web.BaseRequest, config: Config, name: str, source: Platform | None, tail: str
     ) -> Receipt:
         """Check everything in order and store; raises Refused."""
         if source is None:
@@ -148,7 +148,7 @@ class Intake:
         log.warning("request refused", extra={"status": status, **facts, "unlogged_before": before})
 
 
-def _route(config: Config, path: str) -> tuple[str, AbyssaleSource | None, str]:
+def _route(config: Config, path: str) -> tuple[str, Platform | None, str]:
     """Find the source that a path belongs to, and what follows the source's own path."""
     for name in SOURCES:
         source = getattr(config.sources, name)
@@ -203,7 +203,7 @@ def _check_type(request: web.BaseRequest) -> None:
 
 
 def _authenticate(
-    name: str, source: AbyssaleSource, headers: tuple[tuple[str, str], ...], body: bytes, now: float
+    name: str, source: Platform, headers: tuple[tuple[str, str], ...], body: bytes, now: float
 ) -> str | None:
     """Return what was signed together with the body, None for an unsigned one that may pass.
 

@@ -9,7 +9,7 @@ of it has happened. Naming comes in from outside: the journal only keeps names u
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +26,7 @@ from syncd.model import (
     FolderLine,
     Job,
     Lane,
+    News,
     Outcome,
     Receipt,
     Retry,
@@ -42,9 +43,8 @@ Reserve = Callable[[str, str, Iterable[str]], str]
 class Naming(Protocol):
     """How assets are called; pure, and built from the config in force."""
 
-    @property
-    def per_version(self) -> bool:
-        """True where each version has a key of its own instead of following its visual."""
+    def per_version(self, asset: Asset) -> bool:
+        """Tell if each version has a key of its own instead of following its visual."""
 
     def wanted(self, asset: Asset, received_at: float, reserve: Reserve, sha256: str | None) -> str | None:
         """The key an asset would have if it were alone; None while its content must be known first."""
@@ -61,16 +61,28 @@ class Naming(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the journal must know of the config to rank versions and to give up."""
+    """What the journal must know of the config to rank versions, to give up, and to note what somebody wants to know.
+
+    `wanted` are globs on the names of what may happen. Designs `reviewed` by these sources may be visible
+    while their status is one of `approved` (in upper case; None: whatever it is). With `whole_batches`,
+    the assets of a batch become visible in one step.
+    """
 
     naming: Naming
     keep_versions: int
     give_up_after: float
+    wanted: frozenset[str] = frozenset()
+    reviewed: frozenset[str] = frozenset()
+    approved: frozenset[str] | None = None
+    whole_batches: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What became of one delivery once it was read: its outcome so far, and the assets it wants."""
+    """What became of one delivery once it was read: its outcome so far, and the assets it wants.
+
+    `ask_at` is when the platform is to be asked what it announces; until then it counts as unread.
+    """
 
     delivery: Delivery
     event: str
@@ -78,6 +90,19 @@ class Decision:
     reason: str = ""
     assets: tuple[Asset, ...] = ()
     status: TemplateStatus | None = None
+    news: tuple[News, ...] = ()
+    batch: str = ""
+    notes: tuple[str, ...] = ()
+    ask_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A delivery of which the platform is to be asked what it announces; `asked` counts how often it was in vain."""
+
+    delivery: Delivery
+    ask_at: float
+    asked: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +126,8 @@ class Placement:
     """Leave to publish a fetched file under `key`.
 
     Where `keep_as` is given, the newest file so far stays visible under that; it is at
-    `former` now, or at `key` itself.
+    `former` now, or at `key` itself. `closed` is why it may not be visible yet, if so: `key` is
+    where it is held then.
     """
 
     row: int
@@ -109,11 +135,12 @@ class Placement:
     keep_as: str | None
     superseded: bool
     former: str | None = None
+    closed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One file that is visible now, for the journal to record."""
+    """One file that is visible now, or held, for the journal to record."""
 
     placement: Placement
     job: Job
@@ -152,6 +179,33 @@ class Manifested:
     change: int
 
 
+@dataclass(frozen=True, slots=True)
+class Reviewed:
+    """What a step of a review came to: files that are to be taken back, and if there is more to review."""
+
+    withdrawn: int
+    more: bool
+
+
+class Holding(Protocol):
+    """What the daemon asks of its record of files that are fetched and may not be visible yet, or no more."""
+
+    async def review(self, rules: Rules, limit: int, now: float) -> Reviewed:
+        """Hold some of what has to be looked at again against the gates, about `limit` assets."""
+
+    async def opened(self) -> Sequence[tuple[Job, Fetched]]:
+        """Held files that may be visible now, newer versions first; of a batch all or none."""
+
+    async def withdrawn(self, limit: int) -> Sequence[tuple[str, int]]:
+        """Keys of files to be held that no manifest names any more, each with its asset's number."""
+
+    async def set_aside(self, files: Sequence[tuple[str, int]], rules: Rules, now: float) -> None:
+        """Record that these files are held now."""
+
+    async def match(self, there: Mapping[int, int], rules: Rules, now: float) -> Sequence[int]:
+        """Have held files fetched again that are not there, number to bytes; names those that nobody claims."""
+
+
 class Journal(Protocol):
     """What the daemon asks of its durable record."""
 
@@ -161,6 +215,13 @@ class Journal(Protocol):
     trouble: str | None
     """Why the last transaction failed; None once one that wrote something has succeeded."""
 
+    @property
+    def holding(self) -> Holding:
+        """The record of held files."""
+
+    puzzled: asyncio.Event
+    """Set when there is a question to ask; the one who asks them clears it."""
+
     async def accept(self, arrival: Arrival) -> Receipt:
         """Store a delivery, or find that it is here already."""
 
@@ -169,6 +230,9 @@ class Journal(Protocol):
 
     async def decide(self, decisions: Sequence[Decision], rules: Rules, now: float) -> Sequence[Finished]:
         """Record what deliveries say: names, jobs and their new states, in one transaction; says what that finished."""
+
+    async def questions(self, limit: int, held: frozenset[int]) -> Sequence[Question]:
+        """Deliveries that wait for the platform's answer and are not `held`, by when it is to be asked."""
 
     async def claim(self, lane: Lane, limit: int, now: float, held: frozenset[int]) -> Sequence[Job]:
         """Jobs that are due and not `held`, those that wait longest first."""
@@ -209,7 +273,7 @@ class Journal(Protocol):
     async def removable(self, limit: int) -> Sequence[str]:
         """Keys of files that no manifest names any more and nobody claims."""
 
-    async def removed(self, keys: Sequence[str]) -> None:
+    async def removed(self, keys: Sequence[str], rules: Rules, now: float) -> None:
         """Record that these files are gone."""
 
     async def emptied(self, limit: int) -> Sequence[tuple[str, int]]:

@@ -302,5 +302,5 @@ def _export(row: sqlite3.Row) -> NamedExport:
 
 def _placings(db: sqlite3.Connection) -> Iterator[tuple[list[Any], dict[str, Any]]]:
     for (text,) in db.execute("SELECT placing FROM assets WHERE placing IS NOT NULL").fetchall():
-        key, keep_as, _, former, fetched = orjson.loads(text)
+        key, keep_as, _, former, *_, fetched = orjson.loads(text)
         yield [key, keep_as, former], orjson.loads(fetched)

@@ -21,6 +21,11 @@ def delivery_id(db: sqlite3.Connection, prefix: str) -> str | None:
     return _only(db, "id", "deliveries", prefix)
 
 
+def message_id(db: sqlite3.Connection, prefix: str) -> str | None:
+    """The same of a message."""
+    return _only(db, "id", "messages", prefix)
+
+
 def assets_of(db: sqlite3.Connection, prefix: str) -> list[sqlite3.Row]:
     """What goes by the one id of the platform that begins like this: a visual, with its fallback image, or an export.
 
@@ -41,7 +46,10 @@ def assets_at(db: sqlite3.Connection, path: str) -> list[sqlite3.Row]:
 
 
 def _only(
-    db: sqlite3.Connection, column: Literal["id", "platform_id"], table: Literal["deliveries", "assets"], prefix: str
+    db: sqlite3.Connection,
+    column: Literal["id", "platform_id"],
+    table: Literal["deliveries", "assets", "messages"],
+    prefix: str,
 ) -> str | None:
     if not prefix or not prefix.isprintable():  # no id is like this; a broken text can't even be asked for
         return None

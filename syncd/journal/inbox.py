@@ -11,14 +11,16 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
-from syncd.journal import Decision, Finished, Rules
+from syncd.journal import Decision, Finished, Question, Rules, gates, happenings, holding
 from syncd.journal.keys import key_of
-from syncd.journal.rows import asset_text
+from syncd.journal.rows import asset_text, delivery_of
 from syncd.journal.visuals import rerank, revive, versions, visual_of
 from syncd.model import Arrival, Asset, Delivery, Receipt, Template, TemplateStatus, rank
 
 SAME_BODY = 6 * 3600.0
 """A delivery without an id is a repetition when its body came within this many seconds."""
+
+_REVIEWED = 500  # assets that a status opens or closes at once; the rest follows
 
 
 def accept(db: sqlite3.Connection, arrival: Arrival, body_sha256: bytes, signed: bytes | None) -> Receipt:
@@ -27,7 +29,7 @@ def accept(db: sqlite3.Connection, arrival: Arrival, body_sha256: bytes, signed:
     if arrival.platform_id is None:
         known = db.execute(
             "SELECT id FROM deliveries WHERE body_sha256 = ? AND received_at > ? AND source = ? ORDER BY seq LIMIT 1",
-            (body_sha256, arrival.received_at - SAME_BODY, arrival.source),
+            (body_sha256, 0.0 if arrival.caught_up else arrival.received_at - SAME_BODY, arrival.source),
         ).fetchone()
         if known is not None:
             return Receipt(known[0], duplicate=True)
@@ -62,17 +64,45 @@ def digests(arrival: Arrival) -> tuple[bytes, bytes | None]:
 def decide(db: sqlite3.Connection, decision: Decision, rules: Rules, now: float) -> list[Finished]:
     """Record what one delivery says; returns the deliveries of which nothing waits any more, this one or older."""
     delivery = decision.delivery
+    if decision.ask_at is not None:
+        return _put_off(db, decision, rules, now)
     if decision.status is not None:
-        _note_status(db, decision.status)
+        _note_status(db, decision.status, delivery, rules, now)
+        if rules.approved is not None:
+            holding.review(db, rules, _REVIEWED, now)
+    happenings.decided(db, rules, now, decision)
     visuals = []
     for asset in decision.assets:
         _note_template(db, asset.template)
         visuals.append(_announce(db, delivery, asset, rules, now))
     db.execute(
-        "UPDATE deliveries SET read = 1, event = ?, outcome = ?, reason = ? WHERE seq = ?",
+        "UPDATE deliveries SET read = 1, ask_at = NULL, event = ?, outcome = ?, reason = ? WHERE seq = ?",
         (decision.event, decision.outcome, decision.reason, delivery.seq),
     )
-    return finish(db, visuals, delivery.seq)
+    if decision.batch and decision.assets and rules.whole_batches:
+        db.execute("INSERT OR IGNORE INTO whole VALUES (?)", (delivery.seq,))
+    return finish(db, visuals, rules, now, delivery.seq)
+
+
+def _put_off(db: sqlite3.Connection, decision: Decision, rules: Rules, now: float) -> list[Finished]:
+    """Leave a delivery unread until the platform has said what it announces; what it tells people is told once."""
+    happenings.decided(db, rules, now, decision)
+    db.execute(
+        "UPDATE deliveries SET asked = CASE WHEN ask_at IS NULL THEN 0 ELSE asked + 1 END, ask_at = ?,"
+        " event = ?, outcome = ?, reason = ? WHERE seq = ?",
+        (decision.ask_at, decision.event, decision.outcome, decision.reason, decision.delivery.seq),
+    )
+    return []
+
+
+def questions(db: sqlite3.Connection, limit: int, held: frozenset[int]) -> list[Question]:
+    """Deliveries that wait for their platform's answer and are not `held`, by when it is to be asked."""
+    rows = db.execute(
+        "SELECT * FROM deliveries WHERE ask_at IS NOT NULL"
+        " AND seq NOT IN (SELECT value FROM json_each(?)) ORDER BY ask_at, seq LIMIT ?",
+        (json.dumps(list(held)), limit),
+    )
+    return [Question(delivery_of(row), row["ask_at"], row["asked"]) for row in rows]
 
 
 def _announce(db: sqlite3.Connection, delivery: Delivery, asset: Asset, rules: Rules, now: float) -> int:
@@ -99,10 +129,11 @@ def _add(db: sqlite3.Connection, delivery: Delivery, asset: Asset, visual: int, 
     values = (
         visual, asset.lane, asset.source, asset.id, asset.version, delivery.seq, delivery.id, asset_text(asset),
         delivery.received_at, delivery.asked_at, delivery.asked_at + rules.give_up_after,
+        gates.design_of(db, asset, visual, rules),
     )  # fmt: skip
     number = db.execute(
         "INSERT INTO assets(visual, lane, source, platform_id, version, seq, delivery, detail,"
-        " received_at, next_at, give_up_at, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending')",
+        " received_at, next_at, give_up_at, design, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending')",
         values,
     ).lastrowid
     assert number is not None  # noqa: S101 - an INSERT always has one; this is for the type checker
@@ -114,16 +145,22 @@ def _announce_again(
 ) -> None:
     """The same version once more: nothing new, but a chance for one without a file, with its fresh URL.
 
-    A replay asks for every file anew, but for those of older versions that are there; `rerank` has
-    the last word. The URL stays that of the last announcement.
+    A replay asks for every file anew, but for those of older versions that are there, and for held
+    ones; `rerank` has the last word. The URL stays that of the last announcement.
     """
     replayed = delivery.replayed_at is not None
-    kept = row["state"] == "superseded" and row["folder"] is not None
+    kept = row["state"] == "held" or (row["state"] == "superseded" and row["folder"] is not None)
     if row["state"] in ("pending", "failed") or (replayed and not kept):
         db.execute(
-            "UPDATE assets SET detail = ?, give_up_at = max(give_up_at, ?) WHERE asset = ?"
+            "UPDATE assets SET detail = ?, design = ?, give_up_at = max(give_up_at, ?) WHERE asset = ?"
             " AND NOT EXISTS (SELECT 1 FROM announced WHERE announced.asset = assets.asset AND seq > ?)",
-            (asset_text(asset), delivery.asked_at + rules.give_up_after, row["asset"], delivery.seq),
+            (
+                asset_text(asset),
+                gates.design_of(db, asset, row["visual"], rules),
+                delivery.asked_at + rules.give_up_after,
+                row["asset"],
+                delivery.seq,
+            ),
         )
     if row["state"] == "failed" or (replayed and not kept):
         revive(db, row["asset"], rules, now)
@@ -142,8 +179,10 @@ def _note_template(db: sqlite3.Connection, template: Template) -> None:
             db.execute("UPDATE folders SET change = change + 1 WHERE template_id = ?", (template.id,))
 
 
-def _note_status(db: sqlite3.Connection, status: TemplateStatus) -> None:
+def _note_status(db: sqlite3.Connection, status: TemplateStatus, delivery: Delivery, rules: Rules, now: float) -> None:
     """Keep a design's newest status; a late, older one changes nothing."""
+    known = db.execute("SELECT status FROM templates WHERE id = ?", (status.template.id,)).fetchone()
+    old = known["status"] if known else ""
     changed = db.execute(
         "INSERT INTO templates VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
         " name = coalesce(nullif(excluded.name, ''), name), status = excluded.status,"
@@ -153,13 +192,19 @@ def _note_status(db: sqlite3.Connection, status: TemplateStatus) -> None:
     )
     if changed.rowcount and status.template.id:
         db.execute("UPDATE folders SET change = change + 1 WHERE template_id = ?", (status.template.id,))
+    if changed.rowcount and rules.approved is not None:
+        gates.look_again(db, status.template.id)
+    if changed.rowcount and status.status != old:
+        happenings.status_changed(db, rules, now, old, status, delivery.id)
 
 
-def finish(db: sqlite3.Connection, visuals: Sequence[int], seq: int = 0) -> list[Finished]:
+def finish(db: sqlite3.Connection, visuals: Sequence[int], rules: Rules, now: float, seq: int = 0) -> list[Finished]:
     """Call deliveries processed once none of their assets waits any more; returns which.
 
     Looked at are those that announced a version of these visuals, and the one numbered `seq`.
     """
+    gates.open_whole(db, visuals, rules, now)
+    happenings.batches_completed(db, rules, now, visuals, seq)
     finished = db.execute(
         "UPDATE deliveries SET outcome = 'processed' WHERE outcome = 'accepted' AND read = 1 AND seq IN"
         " (SELECT ? UNION SELECT announced.seq FROM announced JOIN assets USING (asset)"
@@ -183,11 +228,13 @@ def prune(db: sqlite3.Connection, before: float, limit: int = 500) -> int:
         (before, limit),
     ).fetchall()
     db.executemany("DELETE FROM announced WHERE seq = ?", old)
+    db.executemany("DELETE FROM batches WHERE seq = ?", old)
+    db.executemany("DELETE FROM whole WHERE seq = ?", old)
     db.executemany("DELETE FROM deliveries WHERE seq = ?", old)
     assets = db.execute(
         "DELETE FROM assets WHERE asset IN (SELECT asset FROM assets"
-        " WHERE state IN ('superseded', 'failed') AND folder IS NULL AND placing IS NULL AND received_at < ?"
-        " AND NOT EXISTS (SELECT 1 FROM announced WHERE announced.asset = assets.asset) LIMIT ?)",
+        " WHERE state IN ('superseded', 'failed') AND folder IS NULL AND placing IS NULL AND held = 0"
+        " AND received_at < ? AND NOT EXISTS (SELECT 1 FROM announced WHERE announced.asset = assets.asset) LIMIT ?)",
         (before, limit),
     )
     return len(old) + assets.rowcount

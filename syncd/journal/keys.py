@@ -27,7 +27,7 @@ def key_of(
     unless the layout gives each its own.
     """
     naming = rules.naming
-    shared = asset.kind == "export" or not naming.per_version
+    shared = asset.kind == "export" or not naming.per_version(asset)
     (known,) = db.execute("SELECT key FROM visuals WHERE visual = ?", (visual,)).fetchone()
     if shared and known is not None:
         wanted = naming.retyped(known, asset)

@@ -72,7 +72,8 @@ def replay(db: sqlite3.Connection, delivery: str, now: float) -> Outcome | None:
     """
     row = db.execute("SELECT outcome FROM deliveries WHERE id = ?", (delivery,)).fetchone()
     db.execute(
-        "UPDATE deliveries SET read = 0, outcome = 'accepted', reason = '', replayed_at = ? WHERE id = ?",
+        "UPDATE deliveries SET read = 0, ask_at = NULL, outcome = 'accepted', reason = '', replayed_at = ?"
+        " WHERE id = ?",
         (now, delivery),
     )
     return None if row is None else row["outcome"]
@@ -106,6 +107,8 @@ def _mended(db: sqlite3.Connection, asset: int) -> Mended:
             reason = ""
         case "published":
             reason = "is published"
+        case "held":
+            reason = f"is fetched, and held: {row['reason']}"
         case "superseded" if row["folder"] is not None:
             reason = "is kept as an older version"
         case _:

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 
 import orjson
 
-from syncd.journal import Again, Dropped, Ending, Finished, GaveUp, Placement, Published, Rules
+from syncd.journal import Again, Dropped, Ending, Finished, GaveUp, Placement, Published, Rules, happenings
+from syncd.journal.gates import closed, closed_design, look_again
 from syncd.journal.inbox import finish
 from syncd.journal.keys import key_of, versioned_key
 from syncd.journal.rows import asset_of, fetched_of, fetched_text, files_text, job_of, without_query
@@ -25,16 +26,19 @@ from syncd.journal.visuals import (
     rerank,
     retire,
     supersede,
+    thin,
     touch,
     versions,
     withdraw,
 )
-from syncd.model import Fetched, Job
+from syncd.model import Fetched, Job, held_key
 
 
 def place(db: sqlite3.Connection, job: Job, fetched: Fetched, rules: Rules) -> Placement | str:
     """Decide where a fetched file goes, against what is visible at this moment or may be after a crash."""
     row = db.execute("SELECT * FROM assets WHERE asset = ?", (job.row,)).fetchone()
+    if row is not None and row["state"] == "held":
+        return str(row["reason"])  # its earlier file was taken back meanwhile
     if row is None or row["state"] != "pending":
         return NEWER_ANNOUNCED
     if job.asset.kind == "export":
@@ -49,12 +53,15 @@ def place(db: sqlite3.Connection, job: Job, fetched: Fetched, rules: Rules) -> P
     if newer >= rules.keep_versions:
         supersede(db, row, NEWER_PUBLISHED)
         return NEWER_PUBLISHED
+    if reason := closed(db, row, known, rules):
+        return _placed(db, Placement(job.row, held_key(job.row), None, superseded=False, closed=reason), fetched)
     key = row["key"] or key_of(db, job.asset, row["visual"], row["received_at"], rules, fetched.sha256)
     assert key is not None  # noqa: S101 - only an unknown content can leave a key open
     here = next((other for other in known if other["folder"] is not None and other["key"] == key), None)
-    # A lost file goes back to where it was, also that of an older version beside the newest.
-    back = row["lost_at"] is not None and here is None and all(other["placing"] is None for other in known)
-    in_line = not back and not rules.naming.per_version
+    # A lost file goes back to where it was, and a withdrawn one, also that of an older version beside the newest.
+    gone = row["lost_at"] is not None or (newer > 0 and job.held and row["published_at"] is not None)
+    back = gone and here is None and all(other["placing"] is None for other in known)
+    in_line = not back and not rules.naming.per_version(job.asset)
     if here is None and in_line:  # the newest is of another type, and so of another key
         here = next(filter(is_shown, known), None)
     keep_as = former = None
@@ -63,14 +70,15 @@ def place(db: sqlite3.Connection, job: Job, fetched: Fetched, rules: Rules) -> P
     elif here is not None and rules.keep_versions > 1 and here["sha256"] != fetched.sha256:
         former = here["key"]
         keep_as = versioned_key(db, former, here, rules)
-    placement = Placement(job.row, key, keep_as, bool(newer), former)
-    db.execute("UPDATE assets SET placing = ? WHERE asset = ?", (_placing_text(placement, fetched), job.row))
+    return _placed(db, Placement(job.row, key, keep_as, bool(newer), former), fetched)
+
+
+def _placed(db: sqlite3.Connection, placement: Placement, fetched: Fetched) -> Placement:
+    """Record where a file is about to move."""
+    place = placement.key, placement.keep_as, placement.superseded, placement.former, placement.closed
+    text = orjson.dumps([*place, fetched_text(fetched)]).decode()
+    db.execute("UPDATE assets SET placing = ? WHERE asset = ?", (text, placement.row))
     return placement
-
-
-def _placing_text(placement: Placement, fetched: Fetched) -> str:
-    place = placement.key, placement.keep_as, placement.superseded, placement.former
-    return orjson.dumps([*place, fetched_text(fetched)]).decode()
 
 
 def interrupted(db: sqlite3.Connection) -> list[tuple[Job, Fetched, Placement]]:
@@ -96,7 +104,7 @@ def settle(db: sqlite3.Connection, endings: Sequence[Ending], rules: Rules, now:
         _settle(db, ending, rules, now)
     rows = json.dumps([ending.job.row for ending in endings])
     visuals = db.execute("SELECT DISTINCT visual FROM assets WHERE asset IN (SELECT value FROM json_each(?))", (rows,))
-    return finish(db, [visual for (visual,) in visuals])
+    return finish(db, [visual for (visual,) in visuals], rules, now)
 
 
 def _settle(db: sqlite3.Connection, ending: Ending, rules: Rules, now: float) -> None:
@@ -114,17 +122,20 @@ def _settle(db: sqlite3.Connection, ending: Ending, rules: Rules, now: float) ->
 def _publish(db: sqlite3.Connection, done: Published, rules: Rules) -> None:
     """Record a visible file, and what that makes of the version it replaces."""
     before = db.execute("SELECT * FROM assets WHERE asset = ?", (done.job.row,)).fetchone()
+    if done.placement.closed:
+        _hold(db, before, done, rules)
+        return
     folder = done.key.rpartition("/")[0] if done.files is None else None
     same = has_file(db, before) and (before["key"], before["sha256"]) == (done.key, done.fetched.sha256)
     values = (
         done.key, folder, done.fetched.type, done.fetched.bytes, done.fetched.sha256,
         without_query(done.fetched.url), before["published_at"] if same else done.at,
-        done.job.attempts + done.fetched.attempts, done.job.row,
+        done.job.attempts + done.fetched.attempts, 0 if done.job.held else before["held"], done.job.row,
     )  # fmt: skip
     db.execute(
         "UPDATE assets SET state = 'published', reason = '', placing = NULL, failing_since = NULL, lost_at = NULL,"
-        " key = ?, folder = ?, type = ?, bytes = ?, sha256 = ?, source_url = ?, published_at = ?, attempts = ?"
-        " WHERE asset = ?",
+        " key = ?, folder = ?, type = ?, bytes = ?, sha256 = ?, source_url = ?, published_at = ?, attempts = ?,"
+        " held = ? WHERE asset = ?",
         values,
     )
     if done.files is not None:
@@ -132,12 +143,42 @@ def _publish(db: sqlite3.Connection, done: Published, rules: Rules) -> None:
         row = (done.job.row, done.key, files_text(done.files), len(done.files), total, done.archive_key)
         db.execute("INSERT OR REPLACE INTO exports VALUES (?, ?, ?, ?, ?, ?, 0, NULL)", row)
     elif folder is not None:
-        db.execute("DELETE FROM removals WHERE key IN (?, ?)", (done.key, done.placement.keep_as))
+        here = done.key, done.placement.keep_as
+        db.execute(  # it may have been set aside in time; where it is needed and not there, it is fetched again
+            "UPDATE assets SET held = 1 WHERE held = 2 AND asset IN (SELECT asset FROM removals WHERE key IN (?, ?))",
+            here,
+        )
+        db.execute("DELETE FROM removals WHERE key IN (?, ?)", here)
         touch(db, folder)
         db.execute("UPDATE folders SET template_id = ? WHERE folder = ?", (done.job.asset.template.id, folder))
         _leave_one_published(db, before["visual"], done, rules)
         if (kept := done.placement.keep_as) is not None:  # the version that it was kept for may have gone meanwhile
             withdraw(db, done.job.row, kept, kept.rpartition("/")[0])
+    if not same:
+        happenings.published(db, rules, done)
+    if closed_design(db, before["design"], rules):  # since it was placed, before a crash perhaps
+        look_again(db, before["design"])
+
+
+def _hold(db: sqlite3.Connection, before: sqlite3.Row, done: Published, rules: Rules) -> None:
+    """Record a file that is fetched and may not be visible yet. One that it replaces goes, if it was visible.
+
+    Where the gate has opened since it was placed, it stays a job, which needs no download any more.
+    """
+    if before["folder"] is not None:
+        withdraw(db, done.job.row, before["key"], before["folder"])
+    reason = closed(db, before, versions(db, before["visual"]), rules)
+    values = (
+        reason, reason, done.fetched.type, done.fetched.bytes, done.fetched.sha256,
+        without_query(done.fetched.url), done.job.attempts + done.fetched.attempts, done.job.row,
+    )  # fmt: skip
+    db.execute(
+        "UPDATE assets SET state = CASE WHEN state = 'pending' AND ? != '' THEN 'held' ELSE state END, reason = ?,"
+        " placing = NULL, failing_since = NULL, folder = NULL, held = 1, type = ?, bytes = ?, sha256 = ?,"
+        " source_url = ?, attempts = ? WHERE asset = ?",
+        values,
+    )
+    thin(db, versions(db, before["visual"]), rules)
 
 
 def has_file(db: sqlite3.Connection, row: sqlite3.Row) -> bool:
@@ -148,7 +189,9 @@ def has_file(db: sqlite3.Connection, row: sqlite3.Row) -> bool:
 
 def _leave_one_published(db: sqlite3.Connection, visual: int, done: Published, rules: Rules) -> None:
     """The newest visible version is the published one; older ones stay as the rules say, or go."""
-    newest, *older = [row for row in versions(db, visual) if row["folder"] is not None]
+    rows = versions(db, visual)
+    thin(db, rows, rules)
+    newest, *older = [row for row in rows if row["folder"] is not None]
     if newest["state"] == "superseded":
         db.execute("UPDATE assets SET state = 'published', reason = '' WHERE asset = ?", (newest["asset"],))
     for place_in_line, row in enumerate(older, start=1):
@@ -160,6 +203,8 @@ def _leave_one_published(db: sqlite3.Connection, visual: int, done: Published, r
         if not stays and key is not None:
             retire(db, row["asset"], key, row["folder"])
         else:
+            if stays and replaced and key is not None:
+                happenings.kept(db, rules, done.at, row, asset_of(row["detail"]), key)
             db.execute(
                 "UPDATE assets SET state = 'superseded', reason = ?, key = coalesce(?, key), folder = ?,"
                 " failing_since = NULL WHERE asset = ?",
@@ -168,13 +213,16 @@ def _leave_one_published(db: sqlite3.Connection, visual: int, done: Published, r
 
 
 def _wait(db: sqlite3.Connection, ending: Again, now: float) -> None:
-    """Put a job back until its next go. One that was parked has not had this one."""
+    """Put a job back until its next go. One that was parked has not had this one, maybe for no failure at all."""
     job, why = ending.job, ending.why
+    since = now if why.reason else None
     db.execute(
-        "UPDATE assets SET attempts = ?, goes = goes + ?, next_at = ?, reason = ?,"
+        "UPDATE assets SET attempts = ?, goes = goes + ?, next_at = ?, reason = coalesce(nullif(?, ''), reason),"
         " failing_since = coalesce(failing_since, ?) WHERE asset = ? AND state = 'pending'",
-        (job.attempts + why.attempts, not why.parked, ending.next_at, why.reason, now, job.row),
+        (job.attempts + why.attempts, not why.parked, ending.next_at, why.reason, since, job.row),
     )
+    if job.held:  # the file that was here is of no use: it is fetched anew
+        db.execute("UPDATE assets SET placing = NULL, held = 0 WHERE asset = ?", (job.row,))
 
 
 def _give_up(db: sqlite3.Connection, ending: GaveUp, rules: Rules, now: float) -> None:
@@ -195,5 +243,7 @@ def _give_up(db: sqlite3.Connection, ending: GaveUp, rules: Rules, now: float) -
         " WHERE asset = ?",
         (state, job.attempts + ending.why.attempts, ending.why.reason, since, job.row),
     )
+    if state == "failed":
+        happenings.failed(db, rules, now, job, row["key"], ending.why)
     if not fresh:
         rerank(db, row["visual"], rules, now)

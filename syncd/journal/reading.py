@@ -16,6 +16,7 @@ from typing import Any
 
 from syncd.errors import JournalUnavailable
 from syncd.journal import finding, tracing
+from syncd.journal.outbox import Message, MessageState, message_of
 from syncd.journal.rows import asset_of, failure_of, stale_export_of, stale_folder_of
 from syncd.journal.schema import connect, exists
 from syncd.model import AssetState, ExportContents, FolderContents, Outcome, rfc3339
@@ -23,9 +24,9 @@ from syncd.model import AssetState, ExportContents, FolderContents, Outcome, rfc
 FAILURES = 100
 """The most failures that are listed at once."""
 
-_STATES: tuple[AssetState, ...] = ("pending", "published", "superseded", "failed")
+_STATES: tuple[AssetState, ...] = ("pending", "held", "published", "superseded", "failed")
 _PAGE = 500  # assets read at once
-_ENTRY = "SELECT seq, id, source, event, received_at, outcome, reason FROM deliveries"
+_ENTRY = "SELECT seq, id, source, event, received_at, outcome, reason, asked FROM deliveries"
 
 
 class SqliteReader:
@@ -44,9 +45,9 @@ class SqliteReader:
         self._db.close()
 
     def counts(self) -> dict[AssetState, int]:
-        """Count the assets in each state."""
+        """Count the assets in each state; `held` is among them once something has been held."""
         found = {row["state"]: row["assets"] for row in self._all("SELECT state, assets FROM counts")}
-        return {state: found.get(state, 0) for state in _STATES}
+        return {state: found.get(state, 0) for state in _STATES if state in found or state != "held"}
 
     def queue(self, now: float) -> tuple[int, float]:
         """Count the jobs and unread deliveries that wait, and the seconds since the oldest was received."""
@@ -71,6 +72,29 @@ class SqliteReader:
         query = "SELECT count(*), coalesce(sum(state = 'failed'), 0) FROM assets WHERE failing_since IS NOT NULL"
         ((failing, given_up),) = self._all(query)
         return failing - given_up, given_up
+
+    def telling(self) -> tuple[int, int]:
+        """Count the messages that are under way, and those given up."""
+        query = (
+            "SELECT (SELECT count(*) FROM messages WHERE state = 'pending'),"
+            " (SELECT count(*) FROM messages WHERE state = 'failed')"
+        )
+        ((pending, failed),) = self._all(query)
+        return pending, failed
+
+    def messages(self, *, limit: int, state: MessageState | None = None) -> list[dict[str, Any]]:
+        """List what was told or is to be told, newest first."""
+        where = "" if state is None else " WHERE state = :state"
+        query = f"SELECT * FROM messages{where} ORDER BY number DESC LIMIT :limit"  # noqa: S608 - from above
+        return [_message(message_of(row)) for row in self._all(query, {"state": state, "limit": limit})]
+
+    def message(self, prefix: str) -> dict[str, Any] | None:
+        """Show one message with what it says, by its id or a unique prefix of it. Raises Ambiguous."""
+        with self.snapshot():
+            with _readable():
+                name = finding.message_id(self._db, prefix)
+            found = [message_of(row) for row in self._all("SELECT * FROM messages WHERE id = ?", (name,))]
+        return {**_message(found[0]), "title": found[0].title, "body": found[0].body} if found else None
 
     def deliveries(
         self, *, limit: int, source: str | None = None, outcome: Outcome | None = None
@@ -184,7 +208,7 @@ class SqliteReader:
             "received_at": rfc3339(row["received_at"]),
             "outcome": row["outcome"],
             "reason": row["reason"],
-            "attempts": sum(asset["attempts"] for asset in assets),
+            "attempts": row["asked"] + sum(asset["attempts"] for asset in assets),
             "assets": [
                 {"id": asset["platform_id"], "state": asset["state"], "path": asset["key"], "reason": asset["reason"]}
                 for asset in assets
@@ -210,6 +234,22 @@ def _joined(headers: list[tuple[str, str]]) -> dict[str, str]:
     for name, value in headers:
         joined[name] = f"{joined[name]}, {value}" if name in joined else value
     return joined
+
+
+def _message(message: Message) -> dict[str, Any]:
+    return {
+        "id": message.id,
+        "kind": message.kind,
+        "target": message.target,
+        "listener": message.listener,
+        "events": message.events,
+        "state": message.state,
+        "attempts": message.attempts,
+        "reason": message.reason,
+        "made_at": rfc3339(message.made_at),
+        "next_attempt_at": rfc3339(message.next_at) if message.state == "pending" else None,
+        "ended_at": rfc3339(message.ended_at),
+    }
 
 
 def _failure(row: sqlite3.Row) -> dict[str, Any]:

@@ -35,6 +35,7 @@ def asset_of(text: str) -> Asset:
     fields = orjson.loads(text)
     fields["template"] = Template(**fields["template"])
     fields["project"] = Template(**fields["project"])
+    fields["branch"] = Template(**fields.get("branch", {}))
     fields["format"] = Format(**fields["format"])
     return Asset(**fields)
 
@@ -65,6 +66,7 @@ def job_of(row: sqlite3.Row) -> Job:
         attempts=row["attempts"],
         goes=row["goes"],
         give_up_at=row["give_up_at"],
+        held=row["held"] == 1,
     )
 
 

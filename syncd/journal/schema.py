@@ -14,7 +14,7 @@ from typing import Literal
 
 from syncd.errors import JournalUnavailable
 
-VERSION = 2
+VERSION = 3
 
 _TABLES = """
 CREATE TABLE facts(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -33,7 +33,9 @@ CREATE TABLE deliveries(
   outcome TEXT NOT NULL DEFAULT 'accepted',
   reason TEXT NOT NULL DEFAULT '',
   read INTEGER NOT NULL DEFAULT 0,
-  replayed_at REAL                        -- when an operator last had it read anew
+  replayed_at REAL,                       -- when an operator last had it read anew
+  ask_at REAL,                            -- when the platform is next to be asked what it announces, until it has said
+  asked INTEGER NOT NULL DEFAULT 0        -- how often it was, in vain
 );
 CREATE INDEX deliveries_inbox ON deliveries(seq) WHERE read = 0;
 CREATE INDEX deliveries_body ON deliveries(body_sha256, received_at);
@@ -76,7 +78,9 @@ CREATE TABLE assets(
   placing TEXT,                           -- where its file is about to move, while it does
   folder TEXT,                            -- whose manifest lists it; NULL: it has no file there
   type TEXT, bytes INTEGER, sha256 TEXT, source_url TEXT, published_at REAL,
-  lost_at REAL                            -- when its published file was found missing or damaged, until it is back
+  lost_at REAL,                           -- when its published file was found missing or damaged, until it is back
+  design TEXT NOT NULL DEFAULT '',        -- the template whose status decides if it may be visible; '': none does
+  held INTEGER NOT NULL DEFAULT 0         -- 1: its file lies in the held folder; 2: still in the tree, on its way there
 );
 CREATE INDEX assets_due ON assets(lane, next_at, asset) WHERE state = 'pending';
 CREATE INDEX assets_state ON assets(state);
@@ -118,7 +122,10 @@ CREATE TABLE exports(
 CREATE INDEX exports_stale ON exports(asset) WHERE written = 0;
 
 -- Files to remove, once the manifest that no longer names them is on disk.
-CREATE TABLE removals(key TEXT PRIMARY KEY, folder TEXT NOT NULL, change INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE removals(
+  key TEXT PRIMARY KEY, folder TEXT NOT NULL, change INTEGER NOT NULL,
+  asset INTEGER                           -- whose file is held from then on; NULL: it goes for good
+) WITHOUT ROWID;
 
 CREATE TABLE templates(
   id TEXT PRIMARY KEY, name TEXT NOT NULL, status TEXT NOT NULL DEFAULT '', status_updated_at REAL
@@ -143,10 +150,62 @@ CREATE INDEX deliveries_outcome ON deliveries(outcome);
 CREATE INDEX deliveries_source ON deliveries(source);
 """
 
+# What happened and was wanted, how far each target in the config has been told, and what it was or is to be told.
+_OUTBOX = """
+CREATE TABLE happenings(
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, event TEXT NOT NULL, subject TEXT NOT NULL,
+  detail TEXT NOT NULL                    -- facts as JSON
+);
+CREATE TABLE batches(                     -- those of which the end is to be told, by the delivery's number
+  seq INTEGER PRIMARY KEY, batch TEXT NOT NULL, errors TEXT NOT NULL
+);
+CREATE TABLE listeners(listener TEXT PRIMARY KEY, told INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE messages(
+  number INTEGER PRIMARY KEY AUTOINCREMENT,  -- the order in which a target is told
+  id TEXT NOT NULL UNIQUE,
+  listener TEXT NOT NULL,
+  kind TEXT NOT NULL, target TEXT NOT NULL,  -- as people see it: no secret
+  events INTEGER NOT NULL,
+  title TEXT NOT NULL, body TEXT NOT NULL,
+  made_at REAL NOT NULL,
+  state TEXT NOT NULL DEFAULT 'pending',
+  attempts INTEGER NOT NULL DEFAULT 0,
+  next_at REAL NOT NULL,
+  give_up_at REAL NOT NULL,
+  reason TEXT NOT NULL DEFAULT '',
+  ended_at REAL
+);
+CREATE INDEX messages_pending ON messages(listener, number) WHERE state = 'pending';
+CREATE INDEX messages_failed ON messages(number) WHERE state = 'failed';
+CREATE INDEX messages_age ON messages(made_at);
+"""
+
+# The gates: which files may not be visible yet, and which are to be held against the gates again.
+_GATES = """
+CREATE TABLE reviews(design TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE whole(seq INTEGER PRIMARY KEY);  -- deliveries whose assets become visible as a whole, until they have
+CREATE INDEX assets_held ON assets(design) WHERE state = 'held';
+CREATE INDEX assets_shown ON assets(design) WHERE folder IS NOT NULL;
+CREATE INDEX assets_leaving ON assets(asset) WHERE held = 1 AND state != 'held';
+CREATE INDEX removals_held ON removals(asset) WHERE asset IS NOT NULL;
+"""
+
+# Deliveries of which only the platform's API knows what they announce.
+_QUESTIONS = "CREATE INDEX deliveries_questions ON deliveries(ask_at) WHERE ask_at IS NOT NULL;"
+
+_HELD = """
+ALTER TABLE assets ADD COLUMN design TEXT NOT NULL DEFAULT '';
+ALTER TABLE assets ADD COLUMN held INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE removals ADD COLUMN asset INTEGER;
+UPDATE assets SET design = coalesce(json_extract(detail, '$.template.id'), '') WHERE lane = 'visuals';
+"""
+
 _UPGRADES = {
     1: "ALTER TABLE deliveries ADD COLUMN replayed_at REAL; ALTER TABLE assets ADD COLUMN lost_at REAL;"
     "CREATE INDEX assets_lost ON assets(asset) WHERE lost_at IS NOT NULL;"
-    "CREATE INDEX folders_emptied ON folders(folder) WHERE assets = 0 AND written > 0;" + _COUNTS
+    "CREATE INDEX folders_emptied ON folders(folder) WHERE assets = 0 AND written > 0;" + _COUNTS,
+    2: "ALTER TABLE deliveries ADD COLUMN ask_at REAL;"
+    "ALTER TABLE deliveries ADD COLUMN asked INTEGER NOT NULL DEFAULT 0;" + _QUESTIONS + _OUTBOX + _HELD + _GATES,
 }
 """What makes the next format of each older one."""
 
@@ -208,7 +267,7 @@ def _prepare(db: sqlite3.Connection, path: Path, to: str) -> None:
     if found == 0:
         if db.execute("SELECT 1 FROM sqlite_master").fetchone():
             raise JournalUnavailable(f"{path} is a database of another program", hint="give journal.url another file")
-        db.executescript(f"BEGIN;{_TABLES}{_COUNTS}PRAGMA user_version={VERSION};COMMIT;")
+        db.executescript(f"BEGIN;{_TABLES}{_COUNTS}{_QUESTIONS}{_OUTBOX}{_GATES}PRAGMA user_version={VERSION};COMMIT;")
         # SQLite syncs the file, not the name of it: without this a power cut could lose both.
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:

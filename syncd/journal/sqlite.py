@@ -2,7 +2,7 @@
 
 Whatever asks for a change while a commit is under way waits for the next one, and all of
 that shares one transaction and one sync to the disk. The verbs are the protocol's; what they
-mean is in `inbox`, `visuals`, `keys` and `placing`. Nothing here reads the config.
+mean is in `inbox`, `visuals`, `keys`, `placing`, `holding` and `outbox`. Nothing here reads the config.
 """
 
 from __future__ import annotations
@@ -24,14 +24,19 @@ from syncd.journal import (
     Finished,
     Manifested,
     Placement,
+    Question,
     Rules,
+    happenings,
     inbox,
     lock_path,
+    outbox,
     placing,
 )
+from syncd.journal.holding import SqliteHolding
+from syncd.journal.outbox import Outbox
 from syncd.journal.rows import delivery_of, folder_line_of, job_of, stale_export_of, stale_folder_of
 from syncd.journal.schema import connect
-from syncd.model import Arrival, Delivery, ExportContents, Fetched, FolderContents, FolderLine, Job, Lane, Receipt
+from syncd.model import HELD, Arrival, Delivery, ExportContents, Fetched, FolderContents, FolderLine, Job, Lane, Receipt
 from syncd.owner import sole_owner
 
 _LOOK_ANYWAY = 10
@@ -55,6 +60,9 @@ class SqliteJournal:
     ) -> None:
         self.arrived = asyncio.Event()
         self.trouble: str | None = None
+        self.puzzled = asyncio.Event()
+        self.outbox = Outbox(self._ask)
+        self.holding = SqliteHolding(self._ask, self._tell)
         self._db = db
         self._loop = loop
         self._committed = committed
@@ -131,7 +139,7 @@ class SqliteJournal:
 
     async def inbox(self, limit: int) -> Sequence[Delivery]:
         """Deliveries that nobody has read yet, oldest first."""
-        query = "SELECT * FROM deliveries WHERE read = 0 ORDER BY seq LIMIT ?"
+        query = "SELECT * FROM deliveries WHERE read = 0 AND ask_at IS NULL ORDER BY seq LIMIT ?"
         return await self._ask(lambda db: [delivery_of(row) for row in db.execute(query, (limit,))])
 
     async def decide(self, decisions: Sequence[Decision], rules: Rules, now: float) -> Sequence[Finished]:
@@ -140,18 +148,32 @@ class SqliteJournal:
         def work(db: sqlite3.Connection) -> list[Finished]:
             return [done for decision in decisions for done in inbox.decide(db, decision, rules, now)]
 
-        return await self._ask(work)
+        finished = await self._tell(rules, work)
+        if any(decision.ask_at is not None for decision in decisions):
+            self.puzzled.set()
+        return finished
+
+    async def questions(self, limit: int, held: frozenset[int]) -> Sequence[Question]:
+        """Deliveries that wait for the platform's answer and are not `held`, by when it is to be asked."""
+        return await self._ask(lambda db: inbox.questions(db, limit, held))
 
     async def prune(self, before: float) -> int:
         """Forget some finished deliveries received before, and what they left without a file; 0 when none is left."""
-        return await self._ask(lambda db: inbox.prune(db, before))
+        return await self._ask(lambda db: inbox.prune(db, before) + outbox.prune(db, before))
+
+    async def _tell(self, rules: Rules, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Ask for something of which somebody may want to be told."""
+        result = await self._ask(work)
+        if rules.wanted:
+            self.outbox.heard.set()
+        return result
 
     # Jobs
 
     async def claim(self, lane: Lane, limit: int, now: float, held: frozenset[int]) -> Sequence[Job]:
         """Jobs that are due and not `held`, those that wait longest first."""
         query = (
-            "SELECT * FROM assets WHERE state = 'pending' AND lane = ? AND next_at <= ?"
+            "SELECT * FROM assets WHERE state = 'pending' AND held = 0 AND lane = ? AND next_at <= ?"
             " AND asset NOT IN (SELECT value FROM json_each(?)) ORDER BY next_at, asset LIMIT ?"
         )
         values = (lane, now, json.dumps(list(held)), limit)
@@ -159,7 +181,7 @@ class SqliteJournal:
 
     async def next_due(self, lane: Lane, after: float) -> float | None:
         """When the next waiting job becomes due, None where there is none."""
-        query = "SELECT min(next_at) FROM assets WHERE state = 'pending' AND lane = ? AND next_at > ?"
+        query = "SELECT min(next_at) FROM assets WHERE state = 'pending' AND held = 0 AND lane = ? AND next_at > ?"
 
         def work(db: sqlite3.Connection) -> float | None:
             due: float | None = db.execute(query, (lane, after)).fetchone()[0]
@@ -185,7 +207,7 @@ class SqliteJournal:
         def work(db: sqlite3.Connection) -> list[Finished]:
             return placing.settle(db, endings, rules, now)
 
-        return await self._ask(work)
+        return await self._tell(rules, work)
 
     # Manifests and removals
 
@@ -246,16 +268,26 @@ class SqliteJournal:
         return await self._ask(work)
 
     async def removable(self, limit: int) -> Sequence[str]:
-        """Keys of files that no manifest names any more and nobody claims."""
+        """Keys of files that no manifest names any more and nobody claims, also of held ones."""
         query = (
-            "SELECT key FROM removals JOIN folders USING (folder) WHERE written >= removals.change"
-            " AND key NOT IN (SELECT json_extract(placing, '$[0]') FROM assets WHERE placing IS NOT NULL) LIMIT ?"
+            "SELECT key FROM removals JOIN folders USING (folder) WHERE written >= removals.change AND asset IS NULL"
+            " AND key NOT IN (SELECT json_extract(placing, '$[0]') FROM assets WHERE placing IS NOT NULL)"
+            " UNION ALL SELECT ? || asset FROM assets WHERE held = 1 AND state != 'held' AND state != 'pending' LIMIT ?"
         )
-        return await self._ask(lambda db: [key for (key,) in db.execute(query, (limit,))])
+        return await self._ask(lambda db: [key for (key,) in db.execute(query, (HELD, limit))])
 
-    async def removed(self, keys: Sequence[str]) -> None:
+    async def removed(self, keys: Sequence[str], rules: Rules, now: float) -> None:
         """Record that these files are gone."""
-        await self._ask(lambda db: db.executemany("DELETE FROM removals WHERE key = ?", [(key,) for key in keys]))
+
+        def work(db: sqlite3.Connection) -> None:
+            for key in keys:
+                if key.startswith(HELD):
+                    db.execute("UPDATE assets SET held = 0 WHERE asset = ?", (int(key.removeprefix(HELD)),))
+                    continue
+                db.execute("DELETE FROM removals WHERE key = ?", (key,))
+                happenings.removed(db, rules, now, key)
+
+        await self._tell(rules, work)
 
     async def emptied(self, limit: int) -> Sequence[tuple[str, int]]:
         """Folders of which no manifest names a file any more, each with the change since which it is so."""

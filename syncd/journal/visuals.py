@@ -7,12 +7,14 @@ stored. Where the files of a visual lie is the business of `keys`.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
 from syncd.journal import Rules
 from syncd.model import Asset, rank
 
 NEWER_ANNOUNCED = "a newer version was announced"
 NEWER_PUBLISHED = "a newer version is published"
+NEWER_HERE = "a newer version is held"
 
 
 def visual_of(db: sqlite3.Connection, asset: Asset) -> int:
@@ -95,6 +97,8 @@ def rerank(db: sqlite3.Connection, visual: int, rules: Rules, now: float) -> Non
         wanted = newer < rules.keep_versions
         if row["state"] == "published" or row["folder"] is not None:
             newer += 1
+        elif row["state"] == "held" or (row["state"] == "pending" and row["held"]):
+            newer += 1  # its file is here: it goes once a newer one is here, too
         elif row["state"] == "pending" and not wanted:
             supersede(db, row, NEWER_ANNOUNCED)
         elif row["state"] == "pending":
@@ -129,14 +133,30 @@ def revive(db: sqlite3.Connection, asset: int, rules: Rules, now: float) -> None
     )
 
 
-def withdraw(db: sqlite3.Connection, asset: int, key: str, folder: str) -> None:
-    """Have this asset's file removed once a manifest without it is on disk, unless it is another's by then."""
+def withdraw(db: sqlite3.Connection, asset: int, key: str, folder: str, *, held: bool = False) -> bool:
+    """Have this asset's file removed, or `held`, once a manifest without it is on disk.
+
+    Nothing of the kind is done, and False returned, where it is another's by now.
+    """
     touch(db, folder)
-    db.execute(
-        "INSERT OR REPLACE INTO removals SELECT ?, folder, change FROM folders WHERE folder = ?"
-        " AND NOT EXISTS (SELECT 1 FROM assets WHERE assets.folder = ? AND key = ? AND asset != ?)",
-        (key, folder, folder, key, asset),
+    db.execute(  # one that waited for this path has lost it; if its file is needed, it is looked for and fetched again
+        "UPDATE assets SET held = 1 WHERE held = 2 AND asset IN (SELECT asset FROM removals WHERE key = ?)", (key,)
     )
+    noted = db.execute(
+        "INSERT OR REPLACE INTO removals SELECT ?, folder, change, ? FROM folders WHERE folder = ?"
+        " AND NOT EXISTS (SELECT 1 FROM assets WHERE assets.folder = ? AND key = ? AND asset != ?)",
+        (key, asset if held else None, folder, folder, key, asset),
+    )
+    return bool(noted.rowcount)
+
+
+def thin(db: sqlite3.Connection, rows: Sequence[sqlite3.Row], rules: Rules) -> None:
+    """Let go of a visual's held versions older than as many with files as may stay. The newest comes first."""
+    newer = 0
+    for row in rows:
+        if row["state"] == "held" and newer >= rules.keep_versions:
+            supersede(db, row, NEWER_HERE)
+        newer += row["state"] == "held" or row["folder"] is not None
 
 
 def retire(db: sqlite3.Connection, asset: int, key: str, folder: str) -> None:

@@ -22,6 +22,7 @@ from yarl import URL
 
 from syncd import __version__
 from syncd.config import Download, Secret
+from syncd.door import Door, reset_after
 from syncd.mirror.guard import PrivateAddress, admit, proxy_of, server_of, socket_factory
 from syncd.mirror.setback import Lasting, Setback
 
@@ -75,11 +76,13 @@ async def ask(
     download: Download,
     *,
     rest: Mapping[str, str] = NOTHING_YET,
+    door: Door | None = None,
     now: Callable[[], float] = time.time,
 ) -> AsyncIterator[aiohttp.ClientResponse]:
     """Ask for a URL and hand over the 200 that has the file, its body still to be read.
 
-    Where the headers of `rest` ask for the rest of a file, a 206 or 416 is handed over as well.
+    Where the headers of `rest` ask for the rest of a file, a 206 or 416 is handed over as well. What the
+    `door` asks for is shown to the URL's own server, never to where that leads.
 
     Whatever goes wrong, while the body is read as well, is raised as a Setback. Headers have
     to be complete in `stall_timeout`, then each piece of the body has. The client is one that was
@@ -89,9 +92,11 @@ async def ask(
     timeout = aiohttp.ClientTimeout(total=None, connect=download.connect_timeout, sock_read=download.stall_timeout)
     try:
         for _ in range(MAX_REDIRECTS + 1):
-            url = admit(text, download)
+            url = admit(text, download, named=door is not None)
+            headers = {**rest, **door.headers} if door else rest
+            door = None
             async with asyncio.timeout(download.connect_timeout + download.stall_timeout):
-                response = await client.get(url, headers=rest, allow_redirects=False, timeout=timeout)
+                response = await client.get(url, headers=headers, allow_redirects=False, timeout=timeout)
             async with response:
                 if response.status not in _REDIRECTS:
                     if proxy and response.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
@@ -144,12 +149,16 @@ def _judge(response: aiohttp.ClientResponse, now: float, server: str, *, continu
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _PASSING:
         raise Setback(f"HTTP {status}", Lasting.FINAL)
     wishes = response.headers.getall("Retry-After", [])
-    troubled = status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    raise Setback(
-        f"HTTP {status}",
-        after=retry_after(wishes[0].strip(), now) if len(wishes) == 1 else None,
-        troubled=server if troubled else "",
-    )
+    wish = retry_after(wishes[0].strip(), now) if len(wishes) == 1 else None
+    flooded = status == HTTPStatus.TOO_MANY_REQUESTS
+    if (
+        flooded
+        and wish is None
+        and (reset := reset_after(response.headers.get("RateLimit-Reset", ""), now)) is not None
+    ):
+        wish = min(reset, LONGEST_WISH)
+    troubled = flooded or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    raise Setback(f"HTTP {status}", after=wish, troubled=server if troubled else "")
 
 
 def _target(response: aiohttp.ClientResponse, text: str) -> str:

@@ -19,6 +19,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from syncd.config.tree import Config
 from syncd.config.tree import Retry as Patience
+from syncd.door import Door
 from syncd.mirror.body import save
 from syncd.mirror.client import ask
 from syncd.mirror.guard import host_of, proxy_of, server_of, shown
@@ -49,6 +50,16 @@ Borrow = Callable[[], AbstractContextManager[Terms]]
 LookUp = Callable[[Asset], Awaitable[Asset | Retry | Failed]]
 """Asks the platform where an asset's files lie by now: the asset with the URLs it has, or why not."""
 
+Doors = Callable[[Asset, str], Door | None]
+"""Tells what a server asks of those who fetch a URL of an asset there, if it asks for anything."""
+
+LONGEST_TURN = 5.0
+"""Seconds that a download waits for its turn at a door; whoever would have to wait longer goes back to the journal."""
+
+
+def no_door(_asset: Asset, _url: str) -> None:
+    """Say that no server asks for anything."""
+
 
 async def fetch(
     asset: Asset,
@@ -60,6 +71,7 @@ async def fetch(
     bandwidth: Bandwidth,
     outages: Outages,
     look_up: LookUp,
+    doors: Doors = no_door,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Fetched | Retry | Failed:
     """Download an asset in one go: at most `retry.attempts` attempts with waits between them.
@@ -69,13 +81,13 @@ async def fetch(
     are the caller's to keep or discard afterwards. A slot is held only while a URL is being asked.
     A file that is missing to the end of the go is looked up, and asked for where it is by then.
     Failed means that no URL of the asset will ever give it, Retry that a later go may do; `after`
-    is then the server's wish. Where all servers that might have it are down, or the proxy is, the
-    go ends at once as a parked Retry.
+    is then the server's wish. Where all servers that might have it are down, or the proxy is, or
+    it would not be its turn for long, the go ends at once as a parked Retry.
 
     Raises StoreUnavailable where the temp file can't be written, which is nobody's attempt,
     and what `temp` and `sleep`, the wait between attempts, raise.
     """
-    go = _Go(asset, parts, temp, borrow, slots, bandwidth, outages, look_up)
+    go = _Go(asset, parts, temp, borrow, slots, bandwidth, outages, look_up, doors, sleep)
     attempts = AsyncRetrying(
         retry=retry_if_exception_type(Setback), stop=go.is_over, wait=go.pause, sleep=sleep, reraise=True
     )
@@ -103,6 +115,8 @@ class _Go:
         bandwidth: Bandwidth,
         outages: Outages,
         look_up: LookUp,
+        doors: Doors,
+        sleep: Callable[[float], Awaitable[None]],
     ) -> None:
         self._asset = asset
         self._parts = parts
@@ -112,6 +126,8 @@ class _Go:
         self._bandwidth = bandwidth
         self._outages = outages
         self._look_up = look_up
+        self._doors = doors
+        self._sleep = sleep
         self._asked = False
         self._refused: dict[str, Setback] = {}
         self.number = 0
@@ -179,36 +195,54 @@ class _Go:
             raise self._refused[url]
         server = server_of(url)
         self._outages.check(server)
+        door = self._doors(self._asset, url)
+        if door is not None:
+            await self._turn(door)
         try:
             async with self._slots.hold(host_of(url)):
                 with self._borrow() as terms:
                     proxy = proxy_of(terms.config.download)
                     with self._outages.attempt(server, self._asset.id), self._outages.attempt(proxy, self._asset.id):
                         self._asked = True
-                        return await self._download(url, terms)
+                        return await self._download(url, terms, door)
         except Setback as setback:
             if setback.parked:
                 raise
-            named = Setback(f"{setback.reason} from {shown(url)}", setback.lasting, after=setback.after)
+            lasting = setback.lasting
+            if lasting is Lasting.MISSING and self._asset.patient:
+                lasting = Lasting.PASSING
+            named = Setback(f"{setback.reason} from {shown(url)}", lasting, after=setback.after)
             if setback.lasting is Lasting.FINAL:
                 self._refused[url] = named
             raise named from setback
 
-    async def _download(self, url: str, terms: Terms) -> Fetched:
+    async def _turn(self, door: Door) -> None:
+        """Wait for the next turn at a door, or be put off as nobody's failure."""
+        wait = door.wait(LONGEST_TURN)
+        if wait > LONGEST_TURN:
+            raise Setback("", after=wait, parked=True)
+        await self._sleep(wait)
+
+    async def _download(self, url: str, terms: Terms, door: Door | None) -> Fetched:
         began, path = time.monotonic(), self._temp()
         part = self._parts.get(url)
         if part is None or not part.received:
             part = self._parts[url] = Part(path, terms.config.mirror.min_free)
         download = terms.config.download
-        async with ask(terms.client, url, download, rest=part.wish()) as response:
-            body = await save(
-                response,
-                part,
-                declared=self._asset.type,
-                kind=self._asset.kind,
-                max_size=download.max_size,
-                bandwidth=self._bandwidth,
-            )
+        try:
+            async with ask(terms.client, url, download, rest=part.wish(), door=door) as response:
+                body = await save(
+                    response,
+                    part,
+                    declared=self._asset.type,
+                    kind=self._asset.kind,
+                    max_size=download.max_size,
+                    bandwidth=self._bandwidth,
+                )
+        except Setback as setback:
+            if door is not None and setback.troubled and setback.after:
+                door.pace.rest(setback.after)
+            raise
         del self._parts[url]
         return Fetched(
             path=part.path,
@@ -235,7 +269,10 @@ def _all_of(setbacks: Sequence[Setback]) -> Setback:
     parked = all(setback.parked for setback in setbacks if setback.lasting is lasting)
     wishes = [setback.after for setback in setbacks if setback.after is not None and setback.parked is parked]
     return Setback(
-        "; ".join(setback.reason for setback in setbacks), lasting, after=max(wishes, default=None), parked=parked
+        "; ".join(setback.reason for setback in setbacks if setback.reason),
+        lasting,
+        after=max(wishes, default=None),
+        parked=parked,
     )
 
 

@@ -57,8 +57,9 @@ def key_for(
         wanted = clean(text, style, limit=PART - _SUFFIXES)
         return reserve(scope, owner, candidates(wanted, owner, folder=True))
 
-    def named(scope: str, thing: Template) -> str:
-        return folder(scope, thing.id or thing.name, thing.name or thing.id or f"no-{scope}")
+    def named(kind: str, thing: Template, within: str = "") -> str:
+        scope = f"{kind}:{within}" if within else kind
+        return folder(scope, thing.id or thing.name, thing.name or thing.id or f"no-{kind}")
 
     stem, ext = _typed(_filename(asset, style), asset.type)
     # Called only if the layout has the field: a folder that nobody uses is not reserved.
@@ -66,6 +67,9 @@ def key_for(
         "template": lambda: named("template", asset.template),
         "template_id": lambda: asset.template.id or "no-template",
         "project": lambda: named("project", asset.project),
+        # Every project may have a branch and a file of one name.
+        "branch": lambda: named("branch", asset.branch, asset.project.id),
+        "file": lambda: named("file", asset.template, asset.project.id),
         "format": lambda: folder("format", asset.format.id, asset.format.id or "multipage"),
         "format_id": lambda: asset.format.id or "multipage",
         "width": lambda: _length(asset.format.width),
@@ -77,6 +81,7 @@ def key_for(
         "date": lambda: _day(received_at),
         "filename": lambda: f"{stem}.{ext}",
         "stem": lambda: stem,
+        "layer": lambda: stem,
         "ext": lambda: ext,
         "hash": lambda: (sha256 or "")[:8],
     }

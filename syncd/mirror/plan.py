@@ -16,19 +16,13 @@ from syncd.model import Asset, Event, Template, TemplateStatus, fold
 
 
 class Filters(Protocol):
-    """The part of a source's config that is asked here. Patterns are globs; a leading `!` excludes."""
+    """The part of a source's config that is asked here: `events`, and lists of globs, where a leading `!` excludes.
+
+    These are called `projects`, `templates`, `formats` and `types`. One that a source does not have stops nothing.
+    """
 
     @property
     def events(self) -> Sequence[str]: ...  # noqa: D102 - the config documents its keys
-
-    @property
-    def templates(self) -> Sequence[str]: ...  # noqa: D102 - the config documents its keys
-
-    @property
-    def formats(self) -> Sequence[str]: ...  # noqa: D102 - the config documents its keys
-
-    @property
-    def types(self) -> Sequence[str]: ...  # noqa: D102 - the config documents its keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +43,8 @@ def select(event: Event, filters: Filters) -> Selection:
         return Selection(ignored=f"{event.name} is not among the events of the config")
     stopped = [(asset, _stopped_by(asset, filters)) for asset in event.assets]
     assets = tuple(asset for asset, key in stopped if not key)
-    status = event.status if event.status and _passes(filters.templates, *_words(event.status.template)) else None
+    told = event.status
+    status = told if told and _passes(_globs(filters, "templates"), *_words(told.template)) else None
     if assets or status or not (event.assets or event.status):
         return Selection(assets, status)
     keys = Counter(key for _, key in stopped) if event.assets else Counter({"templates": 1})
@@ -61,11 +56,18 @@ def _stopped_by(asset: Asset, filters: Filters) -> str:
     if asset.kind == "export":
         return ""
     type_ = "zip" if asset.kind == "fallback" else asset.type  # a fallback image goes where its zip goes
-    if not _passes(filters.templates, *_words(asset.template)):
-        return "templates"
-    if not _passes(filters.formats, asset.format.id):
-        return "formats"
-    return "" if _passes(filters.types, *(extensions(type_) if type_ else ())) else "types"
+    words = {
+        "projects": _words(asset.project),
+        "templates": _words(asset.template),
+        "formats": (asset.format.id,),
+        "types": extensions(type_) if type_ else (),
+    }
+    return next((key for key, known in words.items() if not _passes(_globs(filters, key), *known)), "")
+
+
+def _globs(filters: Filters, key: str) -> Sequence[str]:
+    globs: Sequence[str] = getattr(filters, key, ("*",))
+    return globs
 
 
 def _words(template: Template) -> tuple[str, str]:

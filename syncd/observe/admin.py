@@ -174,6 +174,7 @@ def _take_stock(metrics: Metrics, reader: SqliteReader) -> None:
         metrics.queue(*reader.queue(time.time()))
         metrics.standing(reader.counts())
         metrics.failures(*reader.failing())
+        metrics.messages(*reader.telling())
         metrics.received(reader.newest())
 
 

@@ -24,6 +24,8 @@ Style = Literal["auto", "console", "json"]
 _QUIET = {
     "aiohttp.access": logging.CRITICAL,  # every request is counted, the refused ones are logged by intake
     "asyncio": logging.WARNING,
+    "requests_oauthlib": logging.CRITICAL,  # this and the next say whole URLs, which in notifications are secrets
+    "urllib3": logging.CRITICAL,
     "watchfiles": logging.WARNING,
 }
 # As syslog counts; journald takes it from the beginning of a line (sd-daemon(3)).

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from itertools import product
 from typing import Literal, get_args
 
 from prometheus_client import (
@@ -29,7 +30,6 @@ from syncd import __version__
 from syncd.model import AssetState
 from syncd.observe.loop import Recent
 from syncd.observe.status import OUTCOMES
-from syncd.sources.abyssale import EVENTS
 from syncd.sources.table import SOURCES
 
 # They are a second series beside each that counts, and nobody asks for them.
@@ -45,12 +45,12 @@ REFUSALS = (
     "too_large", "unavailable",
 )  # fmt: skip
 """The words that a refused request is answered with."""
-ENDINGS = ("published", "superseded", "failed", "retried")
-"""How a go at an asset may end; after the last one there will be another."""
+ENDINGS = ("published", "held", "superseded", "failed", "retried")
+"""How a go at an asset may end; after the last one there will be another, and a held one is published without."""
 
 _READ = ("processed", "ignored", "quarantined")  # outcomes that are known once a delivery is read
 _OTHER = "other"  # for all events that nobody knows
-_EVENT_LABELS = frozenset({"", *EVENTS})  # the empty one: nobody has read what it says, or could
+_EVENTS = {name: ("", *source.EVENTS) for name, source in SOURCES.items()}  # "": nobody has read what it says, or could
 _COMMIT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30)
 _DOWNLOAD_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 _STALL_BUCKETS = (0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
@@ -90,6 +90,10 @@ class Metrics:
         )
         self._depth = Gauge("syncd_queue_depth", "Jobs and unread deliveries that wait", registry=registry)
         self._oldest = Gauge("syncd_queue_oldest_seconds", "Age of the oldest that waits", registry=registry)
+        self._messages = Counter(
+            "syncd_messages", "Attempts to tell somebody by how they ended", ("kind", "outcome"), registry=registry
+        )
+        self._told = Gauge("syncd_journal_messages", "Messages that the journal has", ("state",), registry=registry)
         self._reloads = Counter("syncd_reloads", "Config loads by result", ("result",), registry=registry)
         self._reloaded = Gauge(
             "syncd_config_last_reload_successful", "1 if the config on disk is in force", registry=registry
@@ -120,13 +124,16 @@ class Metrics:
         """Have every series there from the start: a rate can't tell the first of a kind from nothing."""
         for source in SOURCES:
             for outcome in OUTCOMES:
-                for event in ("", *EVENTS, _OTHER) if outcome in _READ else ("",):
+                for event in (*_EVENTS[source], _OTHER) if outcome in _READ else ("",):
                     self._deliveries.labels(source, event, outcome)
             for ending in ENDINGS:
                 self._assets.labels(source, ending)
         self._deliveries.labels("", "", "rejected")  # where the path names no source
         for word in REFUSALS:
             self._refused.labels(word)
+        for kind, outcome in product(("notify", "hook"), ("sent", "retried", "failed")):
+            self._messages.labels(kind, outcome)
+        self.messages(0, 0)
         for result in ("success", "failure"):
             self._reloads.labels(result)
         for of in get_args(Of):
@@ -140,7 +147,7 @@ class Metrics:
         `event` is empty before they are read; unknown ones are counted as one.
         """
         self.deliveries[outcome] += count
-        self._deliveries.labels(source, event if event in _EVENT_LABELS else _OTHER, outcome).inc(count)
+        self._deliveries.labels(source, event if event in _EVENTS.get(source, ("",)) else _OTHER, outcome).inc(count)
 
     def refused(self, error: str) -> None:
         """Count a request that was answered with one of REFUSALS."""
@@ -162,6 +169,15 @@ class Metrics:
     def published(self, lag_seconds: float) -> None:
         """Record the time from receipt to visible."""
         self._lag.observe(max(0.0, lag_seconds))
+
+    def message(self, kind: str, outcome: str) -> None:
+        """Count an attempt to tell a target ("notify" or "hook"), which is sent, retried or failed for good."""
+        self._messages.labels(kind, outcome).inc()
+
+    def messages(self, pending: int, failed: int) -> None:
+        """Set how many messages are under way, and how many were given up, as the journal has it."""
+        self._told.labels("pending").set(pending)
+        self._told.labels("failed").set(failed)
 
     def reload(self, ok: bool, at: float) -> None:  # noqa: FBT001 - `ok` is what there is to say
         """Record the result of a config load at `at` (unix seconds), the one at the start included."""

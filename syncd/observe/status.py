@@ -38,6 +38,7 @@ def status(
             "queue": {"depth": depth, "oldest_seconds": round(oldest_seconds, 3)},
             "last_delivery_at": rfc3339(reader.newest()),
             "failures": reader.failures(),
+            "messages": dict(zip(("pending", "failed"), reader.telling(), strict=True)),
         }
     return {
         "version": live["version"],

@@ -21,6 +21,7 @@ from syncd.mirror.guard import shown
 from syncd.mirror.names import Names
 from syncd.model import Job, Lane
 from syncd.observe.metrics import Metrics
+from syncd.sources.table import REVIEWED
 from syncd.store import Store
 
 Item = TypeVar("Item")
@@ -33,9 +34,10 @@ class Works:
     """What every step works with.
 
     `changed` is set when something was published or withdrawn; `queued`, for each lane, when a
-    job may be due. Who moves files in the tree holds `moving`. From `stopping` on nothing is
-    claimed, from `finished` on nothing is published any more. `busy` are the steps at work, each
-    with the monotonic time since when.
+    job may be due; `gates`, when something held may be visible, or something visible no more. Who
+    moves files in the tree holds `moving`. From `stopping` on nothing is claimed, from `finished`
+    on nothing is published any more. `busy` are the steps at work, each with the monotonic time
+    since when.
     """
 
     journal: Journal
@@ -46,6 +48,7 @@ class Works:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     finished: asyncio.Event = field(default_factory=asyncio.Event)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    gates: asyncio.Event = field(default_factory=asyncio.Event)
     queued: Mapping[Lane, asyncio.Event] = field(
         default_factory=lambda: {"visuals": asyncio.Event(), "exports": asyncio.Event()}
     )
@@ -90,7 +93,16 @@ async def first_of(seconds: float | None, *events: asyncio.Event) -> None:
 
 def rules_of(config: Config) -> Rules:
     """What the journal must know of a config."""
-    return Rules(Names(config.mirror), config.mirror.keep_versions, config.retry.give_up_after)
+    naming = Names(config.mirror, config.sources.layouts)
+    return Rules(
+        naming,
+        config.mirror.keep_versions,
+        config.retry.give_up_after,
+        config.wanted,
+        reviewed=REVIEWED,
+        approved=frozenset(config.approval.publish) or None,
+        whole_batches=config.manifest.atomic_batches,
+    )
 
 
 def facts_of(job: Job) -> dict[str, object]:

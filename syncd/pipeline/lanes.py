@@ -12,10 +12,13 @@ import contextlib
 import functools
 import logging
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 
 from syncd.config import Retry as Patience
+from syncd.door import Door
 from syncd.errors import JournalUnavailable, StoreUnavailable
 from syncd.journal import Again, GaveUp
 from syncd.mirror.fetch import fetch
@@ -28,7 +31,7 @@ from syncd.pipeline import Works, by_turns, count_finished, facts_of, first_of, 
 from syncd.pipeline.exports import publish_export
 from syncd.pipeline.publishing import Publisher, in_the_end
 from syncd.pipeline.room import Room
-from syncd.sources.abyssale_api import AbyssaleApi
+from syncd.sources.api import Api
 
 log = logging.getLogger(__name__)
 
@@ -51,14 +54,17 @@ class Line:
     slots: Slots
     bandwidth: Bandwidth
     outages: Outages
-    api: AbyssaleApi
+    apis: Mapping[str, Api]
 
     async def look_up(self, asset: Asset) -> Asset | Retry | Failed:
-        """Ask the platform for the URLs an asset has now; as before where there is no key, or nothing to ask."""
-        source = self.works.live.config.sources.abyssale
-        if source is None or source.api_key is None or asset.kind == "export":
-            return asset
-        return await self.api.look_up(source.api_key.text, asset)
+        """Ask the platform for the URLs an asset has now; as before where there is nothing to ask."""
+        source = getattr(self.works.live.config.sources, asset.source, None)
+        return asset if source is None else await self.apis[asset.source].renew(source, asset)
+
+    def door(self, asset: Asset, url: str) -> Door | None:
+        """Tell what a server asks of those who fetch a URL of an asset there: its platform knows."""
+        source = getattr(self.works.live.config.sources, asset.source, None)
+        return None if source is None else self.apis[asset.source].door(source, url)
 
     def temp(self) -> Path:
         """A path for a download that begins now. Raises StoreUnavailable, and _Stopped where it is too late."""
@@ -146,6 +152,7 @@ async def _work(line: Line, job: Job, parts: Parts, shelf: Shelf) -> None:
             bandwidth=line.bandwidth,
             outages=line.outages,
             look_up=line.look_up,
+            doors=line.door,
             sleep=line.pause,
         )
         if isinstance(result, Fetched):
@@ -179,22 +186,28 @@ async def _publish(line: Line, job: Job, fetched: Fetched) -> Failed | None:
 def ending(job: Job, result: Retry | Failed, patience: Patience, now: float) -> Again | GaveUp:
     """Whether a job gets another go, and when: pauses double, and the last go is at `give_up_at`.
 
-    A server that asks for more than `longest` gets just the time it asks for, and so does one that is down.
+    A server that asks for more than `longest` gets just the time it asks for, and so does one that is down. Who
+    only waits for a turn is not given up.
     """
     if isinstance(result, Failed):
         return GaveUp(job, result)
     reason, attempts = result.reason, result.attempts
-    if now >= job.give_up_at:
+    if reason and now >= job.give_up_at:
         return GaveUp(job, Failed(f"{reason}; given up after retry.give_up_after", attempts))
     if result.parked:
-        return Again(job, result, min(now + (result.after or 0.0), job.give_up_at))
+        return Again(job, result, min(now + (result.after or 0.0), job.give_up_at if reason else inf))
     if result.after is not None and result.after > patience.longest:
         if now + result.after > job.give_up_at:
             return GaveUp(job, Failed(f"{reason}; the server asks to wait beyond retry.give_up_after", attempts))
         return Again(job, result, now + result.after)
-    pause = min(patience.pause * 2.0 ** min(job.goes, 32), LONGEST_PAUSE)
-    pause *= random.uniform(0.9, 1.0)  # noqa: S311 - spreads what failed together, no secret
+    pause = pause_after(job.goes, patience)
     return Again(job, result, min(now + max(pause, result.after or 0.0), job.give_up_at))
+
+
+def pause_after(goes: int, patience: Patience) -> float:
+    """Seconds between one go and the next: they double up to LONGEST_PAUSE."""
+    pause = min(patience.pause * 2.0 ** min(goes, 32), LONGEST_PAUSE)
+    return pause * random.uniform(0.9, 1.0)  # noqa: S311 - spreads what failed together, no secret
 
 
 async def _settle(works: Works, job: Job, end: Again | GaveUp) -> None:
@@ -212,4 +225,5 @@ async def _settle(works: Works, job: Job, end: Again | GaveUp) -> None:
         case GaveUp():
             works.metrics.asset(job.asset.source, "failed")
             log.error("asset failed", extra=facts)
+    works.gates.set()  # it may have been the last one of a batch
     works.wake_lanes()  # its next time may be the earliest

@@ -24,6 +24,7 @@ from syncd.pipeline.room import Room
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 16
+_OF_A_BATCH = 512  # folders that are written in one step where a batch is to appear as a whole
 _EMPTIED_AT_ONCE = 256
 _AFTER_TROUBLE = 10.0  # seconds; a mirror that comes back is a change
 _SEQUENCE = "index sequence"
@@ -83,11 +84,12 @@ async def write_stale(works: Works) -> bool:
     What goes on changing waits for the next time: the index has its turn after this.
     """
     wrote = False
+    at_once = _OF_A_BATCH if works.live.config.manifest.atomic_batches else _AT_ONCE
     while True:
-        folders, exports = await works.journal.stale(_AT_ONCE)
+        folders, exports = await works.journal.stale(at_once)
         written = await _write(works, folders, exports)
         wrote = wrote or written > 0
-        if written < _AT_ONCE:
+        if written < at_once:
             return wrote
 
 

@@ -10,16 +10,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from syncd.errors import JournalUnavailable, StoreUnavailable
-from syncd.journal import Dropped, Ending, GaveUp, Placement, Published
+from syncd.journal import Again, Dropped, Ending, GaveUp, Placement, Published
 from syncd.mirror.guard import shown
 from syncd.mirror.manifest import CHECKSUMS, INDEX
 from syncd.mirror.waste import throw_away
-from syncd.model import ExportFile, Failed, Fetched, Job
+from syncd.model import ExportFile, Failed, Fetched, Job, Retry, held_key
 from syncd.observe.log import seldom
 from syncd.pipeline import Works, by_turns, count_finished, facts_of, rules_of
 from syncd.store import Move
@@ -53,6 +53,11 @@ class _Waiting:
     unpacked: Unpacked | None
     answer: asyncio.Future[Failed | None]
 
+    def throw_away(self) -> None:
+        """Remove the file, unless it is a held one: the journal knows if that is still of use."""
+        if not self.job.held:
+            throw_away(self.fetched.path)
+
 
 class Publisher:
     """The one who moves files in the tree. `run` works, `publish` asks for it."""
@@ -74,6 +79,20 @@ class Publisher:
         self._waiting.append(_Waiting(job, fetched, unpacked, answer))
         self._stir.set()
         return await answer
+
+    async def publish_held(self, files: Sequence[tuple[Job, Fetched]]) -> None:
+        """Make held files visible, all in one step but for older versions; returns once that is recorded.
+
+        What is not whole any more is fetched again. Raises StoreUnavailable where the tree can't be written now.
+        """
+        new_answer = asyncio.get_running_loop().create_future
+        items = [
+            _Waiting(job, replace(fetched, path=self._works.store.held(job.row)), None, new_answer())
+            for job, fetched in files
+        ]
+        self._waiting += items
+        self._stir.set()
+        await asyncio.gather(*(item.answer for item in items))
 
     def sweep(self, emptied: Sequence[tuple[str, int]] = ()) -> None:
         """Have files removed that no manifest names any more, and `emptied` folders that the index does not."""
@@ -101,13 +120,16 @@ class Publisher:
                 asyncio.get_running_loop().call_later(_AFTER_TROUBLE, self.sweep)
 
     def _next_batch(self) -> list[_Waiting]:
-        """Those who waited longest, and of each visual only one: the next depends on its outcome."""
+        """Those who waited longest, and of each visual only one: the next depends on its outcome.
+
+        Held files are all in one batch, however many they are.
+        """
         batch: dict[int, _Waiting] = {}
         later = []
         for waiting in self._waiting:
             if waiting.answer.cancelled():
-                throw_away(waiting.fetched.path)
-            elif waiting.job.visual in batch or len(batch) == _AT_ONCE:
+                waiting.throw_away()
+            elif waiting.job.visual in batch or (len(batch) >= _AT_ONCE and not waiting.job.held):
                 later.append(waiting)
             else:
                 batch[waiting.job.visual] = waiting
@@ -125,7 +147,7 @@ class Publisher:
             moved = await works.store.publish(moves)
         except StoreUnavailable as trouble:
             for item in batch:
-                throw_away(item.fetched.path)
+                item.throw_away()
                 if not item.answer.done():
                     item.answer.set_exception(trouble)
             return
@@ -136,6 +158,7 @@ class Publisher:
         )
         count_finished(works, finished)
         works.changed.set()
+        works.gates.set()  # a batch may be complete
         async for item, end in by_turns(zip(batch, endings, strict=True)):
             self._answer(item, end)
 
@@ -143,6 +166,8 @@ class Publisher:
         if isinstance(placement, str):
             return Dropped(item.job, placement)
         fault = next(filter(None, [next(faults) for _ in _moves(item, placement)]), None)
+        if fault is not None and item.job.held:
+            return Again(item.job, Retry(fault, attempts=0), self._works.clock())
         if fault is not None:
             return GaveUp(item.job, Failed(fault, item.fetched.attempts))
         unpacked = item.unpacked
@@ -166,26 +191,39 @@ class Publisher:
             "seconds": round(lag, 3),
         }
         match end:
+            case Published() if end.placement.closed:
+                metrics.asset(source, "held")
+                log.info("asset held", extra={**facts, "reason": end.placement.closed})
             case Published():
                 metrics.asset(source, "published")
-                metrics.published(lag)
+                if not item.job.held:  # what people take for their approval is no lag of ours
+                    metrics.published(lag)
                 log.info("asset published", extra={**facts, "path": end.key})
             case Dropped():
                 metrics.asset(source, "superseded")
                 log.info("asset superseded", extra={**facts, "reason": end.why})
-                throw_away(item.fetched.path)
+                item.throw_away()
             case GaveUp():
                 metrics.asset(source, "failed")
                 log.error("asset failed", extra={**facts, "reason": end.why.reason})
-                throw_away(item.fetched.path)
+                item.throw_away()
+            case Again():
+                log.warning("asset is fetched again", extra={**facts, "reason": end.why.reason})
+                self._works.wake_lanes()
         if not item.answer.done():
             item.answer.set_result(None)
 
     async def _remove_dropped(self) -> None:
         works = self._works
+        while files := await works.journal.holding.withdrawn(_AT_ONCE):
+            async with works.moving:
+                await works.store.set_aside(files)
+                await works.journal.holding.set_aside(files, rules_of(works.live.config), works.clock())
+            works.gates.set()  # some may have been approved again
+            log.info("files withdrawn", extra={"files": len(files)})
         while keys := await works.journal.removable(_AT_ONCE):
             await works.store.remove(keys)
-            await works.journal.removed(keys)
+            await works.journal.removed(keys, rules_of(works.live.config), works.clock())
             log.info("older versions removed", extra={"files": len(keys)})
         handed, self._emptied = self._emptied, ()
         if handed:
@@ -216,6 +254,10 @@ async def recover(works: Works) -> None:
             count_finished(works, await works.journal.settle(found, rules_of(works.live.config), works.clock()))
             log.info("publications recorded that had been cut off", extra={"assets": len(found)})
         await works.journal.forget_placing()
+        rules, there = rules_of(works.live.config), await works.store.all_held()
+        surplus = await works.journal.holding.match(there, rules, works.clock())
+        await works.store.remove([held_key(number) for number in surplus])
+    works.gates.set()
 
 
 async def in_the_end(ask: Callable[[], Awaitable[Sequence[Answer]]], waiting: str) -> Sequence[Answer]:
@@ -230,7 +272,8 @@ async def in_the_end(ask: Callable[[], Awaitable[Sequence[Answer]]], waiting: st
 
 def _moves(item: _Waiting, placement: Placement) -> list[Move]:
     if item.unpacked is None:
-        return [Move(item.fetched.path, placement.key, placement.keep_as, placement.former)]
+        size = item.fetched.bytes if item.job.held else None
+        return [Move(item.fetched.path, placement.key, placement.keep_as, placement.former, size)]
     moves = [Move(item.unpacked.temp, placement.key + item.unpacked.ending)]
     if item.unpacked.archive is not None:
         moves.append(Move(item.unpacked.archive, f"{placement.key}.zip"))

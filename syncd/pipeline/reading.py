@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable, Sequence
 
 from syncd.config import Config
 from syncd.errors import JournalUnavailable
-from syncd.journal import Decision
-from syncd.mirror.plan import select
-from syncd.model import Delivery, Malformed, Unknown
+from syncd.journal import Decision, Finished
+from syncd.mirror.plan import Filters, select
+from syncd.model import Delivery, Event, Malformed, Unknown
 from syncd.observe.log import seldom
 from syncd.pipeline import Works, count_finished, rules_of
 from syncd.sources.table import SOURCES
@@ -47,13 +48,7 @@ async def _read_some(works: Works) -> bool:
     decisions = await asyncio.to_thread(lambda: [decide(delivery, config) for delivery in deliveries])
     if decisions:
         finished = await works.journal.decide(decisions, rules_of(config), works.clock())
-        for decision in decisions:
-            _log(decision)
-            if decision.outcome != "accepted":
-                works.metrics.delivery(decision.delivery.source, decision.event, decision.outcome)
-        count_finished(works, finished)
-        works.wake_lanes()
-        works.changed.set()  # a status may have changed what a manifest says
+        pass_on(works, decisions, finished)
     return len(deliveries) == _AT_ONCE
 
 
@@ -69,12 +64,20 @@ def decide(delivery: Delivery, config: Config) -> Decision:
                 return Decision(delivery, event.name, "quarantined", event.reason)
             case Unknown():
                 return Decision(delivery, event.name, "ignored", event.reason)
-        chosen = select(event, source)
+        return judge(delivery, event, source)
     except Exception as error:  # a payload that finds a bug of ours must not stop the ones behind it
         log.exception("a delivery could not be read", extra={"delivery": delivery.id})
         return Decision(delivery, "", "quarantined", f"a bug of syncd: {error!r}")
+
+
+def judge(delivery: Delivery, event: Event, filters: Filters) -> Decision:
+    """Say what becomes of an event; of one whose files only the platform knows, that it is to be asked."""
+    chosen = select(event, filters)
     if chosen.ignored:
         return Decision(delivery, event.name, "ignored", chosen.ignored)
+    if event.commits:
+        reason = "its platform is asked what it announces"
+        return Decision(delivery, event.name, "accepted", reason, news=event.news, ask_at=delivery.asked_at)
     return Decision(
         delivery,
         event.name,
@@ -82,7 +85,22 @@ def decide(delivery: Delivery, config: Config) -> Decision:
         "; ".join((*event.unclear, *event.notes)),
         chosen.assets,
         chosen.status,
+        event.news,
+        event.batch,
+        (*event.unclear, *event.notes),
     )
+
+
+def pass_on(works: Works, decisions: Sequence[Decision], finished: Iterable[Finished]) -> None:
+    """Log, count and see to what follows from decisions that the journal has."""
+    for decision in decisions:
+        _log(decision)
+        if decision.outcome != "accepted":
+            works.metrics.delivery(decision.delivery.source, decision.event, decision.outcome)
+    count_finished(works, finished)
+    works.wake_lanes()
+    works.changed.set()  # a status may have changed what a manifest says
+    works.gates.set()
 
 
 def _log(decision: Decision) -> None:

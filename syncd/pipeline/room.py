@@ -13,7 +13,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from syncd.config import Config
@@ -35,16 +35,18 @@ _EVERY = 2.0  # seconds; what goes wrong in between is noticed by who meets it
 class Room:
     """What is known of the disks. `usable` is set while files may be fetched and published.
 
-    `looked_at` is the monotonic time of the last look that came to an end.
+    `looked_at` is the monotonic time of the last look that came to an end. `note` is told, as
+    `observe.telling` takes it, when something can't be used any more, and when it can again.
     """
 
-    def __init__(self, works: Works, tree: LocalTree) -> None:
+    def __init__(self, works: Works, tree: LocalTree, note: Callable[..., None]) -> None:
         self.mirror_free: int | None = None
         self.journal_free: int | None = None
         self.looked_at = time.monotonic()
         self.usable = asyncio.Event()
         self._works = works
         self._tree = tree
+        self._note = note
         self._trying = asyncio.Lock()
         self._lost: str | None = "the mirror has not been looked at yet"
         self._looked = False
@@ -124,9 +126,12 @@ class Room:
             return
         if trouble is None:
             self._told.remove(what)
+            self._note("disk.usable", what)
             log.info("the %s is usable again", what)
         else:
             self._told.add(what)
+            lost = what == "mirror" and self._lost is not None
+            self._note("mirror.lost" if lost else "disk.low", what, reason=f"{trouble}: {meanwhile}")
             log.error("the %s is unusable, %s", what, meanwhile, extra={"reason": trouble})
 
     async def _come_back(self) -> None:
@@ -135,6 +140,7 @@ class Room:
         await recover(self._works)
         self._lost = None
         self._works.changed.set()
+        self._works.gates.set()
         self._works.wake_lanes()
 
 

@@ -50,6 +50,16 @@ def sign(body: bytes, secret: str, t: int | str) -> str:
     return f"t={t},v1={_digest(body, secret, str(t))}"
 
 
+def request_headers(body: bytes, secret: str | None, name: str | None, now: float) -> dict[str, str]:
+    """Write the headers of a delivery as the platform does; `name` is the delivery's id."""
+    headers = {"X-Referer": "api.abyssale.com"}
+    if name is not None:
+        headers[DELIVERY_HEADER] = name
+    if secret is not None:
+        headers[SIGNATURE_HEADER] = sign(body, secret, int(now))
+    return headers
+
+
 def verify(
     headers: Sequence[tuple[str, str]],
     body: bytes,
@@ -192,7 +202,8 @@ def _new_banner_batch(payload: Fields) -> Event:
     named = [
         (f"banners[{index}].", banner if isinstance(banner, dict) else {}) for index, banner in enumerate(banners or ())
     ]
-    return _visuals(BATCH, named, list(filter(None, notes)))
+    request = fields.name(payload, "generation_request_id") or fields.name(payload, "id")
+    return replace(_visuals(BATCH, named, list(filter(None, notes))), batch=request or "without an id")
 
 
 def _note(error: Any) -> str:

@@ -11,8 +11,10 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from syncd.config import AbyssaleSource
 from syncd.model import Asset, Failed, Retry
 from syncd.sources import fields
+from syncd.sources.api import Api
 
 if TYPE_CHECKING:
     import httpx
@@ -31,7 +33,7 @@ _SOMETIMES = {408, 425, 429}
 _NEVER = "feature_not_in_plan"  # the one 429 that doesn't pass
 
 
-class AbyssaleApi:
+class AbyssaleApi(Api):
     """The connections to the API, made at the first question and closed by the owner."""
 
     def __init__(self) -> None:
@@ -42,6 +44,12 @@ class AbyssaleApi:
         """Close what was opened."""
         if self._http is not None:
             await self._http.aclose()
+
+    async def renew(self, source: AbyssaleSource, asset: Asset) -> Asset | Retry | Failed:
+        """Look an asset up, where there is a key and something to ask."""
+        if source.api_key is None or asset.kind == "export":
+            return asset
+        return await self.look_up(source.api_key.text, asset)
 
     async def look_up(self, key: str, asset: Asset) -> Asset | Retry | Failed:
         """Return the asset with the URLs that its banner has now; Failed where the API says that it has none."""

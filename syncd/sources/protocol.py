@@ -1,12 +1,13 @@
 """What every source offers: the verdict on a request's signature, and the event in its body.
 
 A source is one module of pure functions about one platform; the clock and the secrets come in
-as arguments. It reads no config, opens nothing and knows nobody else in the house.
+as arguments. It reads no config, opens nothing and knows nobody else in the house. What only
+the platform's API can tell is the business of its `Api`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,9 +16,9 @@ from syncd.model import Event, Malformed, Unknown
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """The platform sent this. `signed_at` is the text that was signed together with the body."""
+    """The platform sent this. `signed_at` is the text that was signed together with the body, where there was one."""
 
-    signed_at: str
+    signed_at: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,13 @@ class Rejected:
 
 class Source(Protocol):
     """The functions of a source's module."""
+
+    @property
+    def EVENTS(self) -> Sequence[str]:  # noqa: N802 - a module's constant
+        """The names of the events that the platform is known to send."""
+
+    def request_headers(self, body: bytes, secret: str | None, name: str | None, now: float) -> Mapping[str, str]:
+        """Write what a delivery's headers would be if the platform sent it now, under the id `name` if it gives any."""
 
     def verify(
         self,

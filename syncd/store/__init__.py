@@ -7,7 +7,7 @@ room is left. It knows paths and bytes, and nothing of visuals or versions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,13 +18,14 @@ class Move:
     """One temp file or folder that becomes visible as `key`.
 
     Where `keep_as` is given, the file that is at `former` now, or else at `key`, stays
-    visible under that.
+    visible under that. Where `bytes` is, the file is an old one, which may be gone or damaged by now.
     """
 
     temp: Path
     key: str
     keep_as: str | None = None
     former: str | None = None
+    bytes: int | None = None
 
 
 class Store(Protocol):
@@ -50,6 +51,18 @@ class Store(Protocol):
 
     async def clear(self, folders: Sequence[str]) -> None:
         """Remove folders that hold nothing, and those above them that hold nothing then. Raises StoreUnavailable."""
+
+    def held(self, row: int) -> Path:
+        """Where the held file of an asset lies, given its number."""
+
+    async def all_held(self) -> Mapping[int, int]:
+        """The held files that there are: number to bytes. Raises StoreUnavailable."""
+
+    async def set_aside(self, files: Sequence[tuple[str, int]]) -> None:
+        """Move files out of sight, durably, each given with its asset's number. Raises StoreUnavailable.
+
+        One that is not there is held already, or lost.
+        """
 
     async def holds(self, key: str, size: int, sha256: str) -> bool:
         """Tell if exactly this content is visible under `key`. Raises StoreUnavailable."""

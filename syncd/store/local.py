@@ -18,7 +18,7 @@ import logging
 import os
 import shutil
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from io import FileIO
@@ -26,8 +26,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from syncd.errors import StoreUnavailable
+from syncd.model import HELD
 from syncd.owner import sole_owner
 from syncd.store import Move
+from syncd.store.aside import all_held, fault_of, set_aside
 from syncd.store.exchange import exchange
 from syncd.store.folders import FOLDER, Folders, content_of, exists, opened, remove_empty
 from syncd.store.root import MARKER, OWN, TEMPS, opened_root
@@ -59,6 +61,7 @@ class LocalTree:
         self.dir_mode = dir_mode
         self._owner = owner
         self._temps = root / TEMPS
+        self._held = root / HELD
         self._numbers = itertools.count()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._lock = contextlib.ExitStack()
@@ -102,6 +105,18 @@ class LocalTree:
         """Tell if exactly this content is visible under `key`."""
         return await self._run(lambda: self._holds(key, size, sha256))
 
+    def held(self, row: int) -> Path:
+        """Where the held file of an asset lies, given its number."""
+        return self._held / str(row)
+
+    async def all_held(self) -> Mapping[int, int]:
+        """The held files that there are: number to bytes."""
+        return await self._run(self._all_held)
+
+    async def set_aside(self, files: Sequence[tuple[str, int]]) -> None:
+        """Move files out of sight, durably; one that is not there is held already, or lost."""
+        await self._run(lambda: self._set_aside(files))
+
     async def free(self) -> int:
         """Bytes that may still be written."""
         return await self._run(self._free)
@@ -132,9 +147,10 @@ class LocalTree:
         if not self._attached:  # what lies there is an earlier process's; later it is our own
             shutil.rmtree(self._temps, ignore_errors=True)
             self._attached = True
-        self._temps.mkdir(mode=0o700, exist_ok=True)
-        with opened(str(self._temps)):
-            pass  # a link here would take what is downloaded out of the tree
+        for folder in (self._temps, self._held):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            with opened(str(folder)):
+                pass  # a link here would take what is downloaded out of the tree
 
     def _make_marker(self, own: Path) -> None:
         temp = own / f"{MARKER}.new"
@@ -155,9 +171,11 @@ class LocalTree:
 
     def _publish(self, moves: Sequence[Move]) -> list[str | None]:
         with self._opened_root() as root, Folders(root, self._make_folder) as folders:
-            for move in moves:
-                self._sync_file(move.temp)
-            answers = [self._move(folders, move) for move in moves]
+            faults = [fault_of(move) for move in moves]
+            for move, fault in zip(moves, faults, strict=True):
+                if fault is None:
+                    self._sync_file(move.temp)
+            answers = [fault or self._move(folders, move) for move, fault in zip(moves, faults, strict=True)]
             folders.sync()
         return answers
 
@@ -239,6 +257,14 @@ class LocalTree:
                         raise
                     log.warning("something else is where a file was to be removed", extra={"path": key})
             folders.sync()
+
+    def _set_aside(self, files: Sequence[tuple[str, int]]) -> None:
+        with self._opened_root() as root:
+            set_aside(root, files, self._make_folder)
+
+    def _all_held(self) -> dict[int, int]:
+        with self._opened_root() as root:
+            return all_held(root)
 
     def _clear(self, folders: Sequence[str]) -> None:
         with self._opened_root() as root:

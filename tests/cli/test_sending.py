@@ -6,7 +6,7 @@ import pytest
 from cli.command import SECRET, command, process, write_config
 from intake.receiver import config, receiving
 
-from syncd.config import Address
+from syncd.config import Address, load
 from syncd.demo import payloads
 from syncd.intake.listen import bind
 from syncd.sources.table import SOURCES
@@ -88,3 +88,18 @@ async def test_a_port_that_only_the_daemon_knows_has_to_be_named(tmp_path):
     ended = await send(tmp_path, "NEW_BANNER")
     assert ended.code == 1
     assert "any free port" in ended.err
+
+
+async def test_an_event_of_abstracts_goes_to_the_path_of_that_source(receiver, tmp_path):
+    text = receiver.config_path.read_text() + '\n[sources.abstract]\nsecret = "key"\n'
+    receiver.config_path.write_text(text)
+    receiver.config = load(receiver.config_path).config
+    ended = await send(tmp_path, "COMMITS.created", "--count", "2")
+    assert (ended.code, ended.out.count("200 accepted")) == (0, 2)
+    assert {arrival.source for arrival in receiver.book.arrivals} == {"abstract"}
+
+
+async def test_a_platform_that_the_config_does_not_hear_is_not_spoken_for(receiver, tmp_path):
+    ended = await send(tmp_path, "project.created")
+    assert ended.code == 2
+    assert "sources.abstract: is missing" in ended.err

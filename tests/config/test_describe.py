@@ -19,12 +19,13 @@ ENVIRON = {"ABYSSALE_SIGNING_SECRET": "whsec_x", "ABYSSALE_API_KEY": "key"}
 
 def with_optional_keys() -> dict[str, Any]:
     """The shipped file, with what is commented out switched on."""
-    return tomllib.loads(re.sub(r"(?m)^# (?=\w+ = )", "", template()))
+    return tomllib.loads(re.sub(r"(?m)^# (?=\w+ = |\[)", "", template()))
 
 
 def leaves(section: dict[str, Any], above: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
     tables = {tuple[str, ...]((*above, name)) for name in section}
-    return tables.union(*(leaves(child, (*above, name)) for name, child in section.items() if isinstance(child, dict)))
+    below = ((name, child) for name, some in section.items() for child in (some if isinstance(some, list) else [some]))
+    return tables.union(*(leaves(child, (*above, name)) for name, child in below if isinstance(child, dict)))
 
 
 def test_the_shipped_file_is_what_init_writes():
@@ -36,6 +37,10 @@ def test_the_shipped_file_has_every_key_and_no_other():
     assert leaves(with_optional_keys()) - {
         ("sources", "abyssale", "secret", "env"),
         ("sources", "abyssale", "api_key", "env"),
+        ("sources", "abstract", "secret", "env"),
+        ("sources", "abstract", "token", "env"),
+        ("notify", "url", "env"),
+        ("hooks", "secret", "env"),
     } == {key for key, _ in keys(Config)}
 
 

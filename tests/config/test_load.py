@@ -15,6 +15,10 @@ ENVIRON = {
     "SIGNING_SECRET": "whsec_new",
     "API_KEY": "key",
     "PROXY_URL": "http://user:s3cret@[::1]:3128",
+    "PEOPLE_URL": "json://people.example.com/s3cret",
+    "PURGE_URL": "https://user:s3cret@[::1]:8443/purge/{location}?soft=1",
+    "HOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    "OLD_HOOK_SECRET": "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSx",
     "EMPTY": "",
     "CREDENTIALS_DIRECTORY": str(HERE / "credentials"),
 }
@@ -78,6 +82,14 @@ def test_all_written_values_arrive():
     assert (config.download.connect_timeout, config.download.stall_timeout) == (2.5, 0.25)
     assert config.download.proxy == Secret("http://user:s3cret@[::1]:3128")
     assert config.retry.first == config.retry.longest == 0.1
+    assert abyssale.silent_after == 48 * 3600
+    assert config.approval.publish == ("APPROVED", "NONE")
+    assert config.mirror.public_url == "https://cdn.example.com/banners"
+    (people,), (purge,) = config.notify, config.hooks
+    assert (people.shown, people.max_delay, people.on) == ("people", 0.0, ("*",))
+    assert purge.headers["Fastly-Key"] == Secret("key")
+    assert [secret.text[:6] for secret in purge.secret] == ["whsec_", "MfKQ9r"]
+    assert config.wanted == {"*", "asset.*", "abstract.*"}
 
 
 def test_relative_paths_start_at_the_folder_of_the_path_as_given(tmp_path, monkeypatch):

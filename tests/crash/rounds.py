@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from crash.saboteur import CALLS, MIRROR, REFUSED, STEPS, Sabotage
+from crash.saboteur import CALLS, GATED, MIRROR, REFUSED, STEPS, Sabotage
 from nursery import born
 from running import PATIENCE, SECRET, Running
 from truth import Truth
@@ -56,6 +56,7 @@ class Plan:
     keep_versions: int = 2
     checksums: bool = True
     keep_archive: bool = True
+    gated: bool = False
     seed: int = 0
 
 
@@ -144,8 +145,10 @@ async def sabotaged(folder: Path, **sections: str) -> AsyncIterator[tuple[Sabota
 class Round:
     """A play for one daemon: what is delivered, and what must have become of it."""
 
-    def __init__(self, daemon: Sabotaged, stage: Stage, truth: Truth, dice: random.Random) -> None:
-        self._daemon, self._stage, self._truth, self._dice = daemon, stage, truth, dice
+    def __init__(
+        self, daemon: Sabotaged, stage: Stage, truth: Truth, dice: random.Random, *, gated: bool = False
+    ) -> None:
+        self._daemon, self._stage, self._truth, self._dice, self._gated = daemon, stage, truth, dice, gated
         self.acknowledged: set[str] = set()
         self.newest: dict[str, tuple[int, bytes]] = {}
         truth.exports(MEMBERS.values())
@@ -170,8 +173,11 @@ class Round:
         file["fallback_image_url"] = self._stage.put("/moving.jpeg", image)
         return payloads.new_banner(file["url"], visual=visual, file=file)
 
-    def waves(self) -> tuple[list[Any], list[Any]]:
-        """Give what is delivered first, and what comes when that is visible: newer, older, re-typed, repeated."""
+    def waves(self) -> tuple[list[Any], ...]:
+        """Give what is delivered first, and what comes when that is visible: newer, older, re-typed, repeated.
+
+        Behind a gate the design is approved in the first, rejected in the second, and approved again in a third.
+        """
         packed = archive(MEMBERS)
         self._truth.serves(packed)
         first = [
@@ -188,14 +194,18 @@ class Round:
             self.banner(4, 1),
             self.banner(6, 1, content=BIG),
             self.html5(7),
-            payloads.template_status("APPROVED"),
+            payloads.template_status("REJECTED" if self._gated else "APPROVED"),
         ]
+        third = []
+        if self._gated:
+            first.append(payloads.template_status("APPROVED", status_updated_at=1788000000))
+            third.append(payloads.template_status("APPROVED", status_updated_at=1790000000))
         for wave in (first, second):
             self._dice.shuffle(wave)
-        return first, second
+        return first, second, third
 
     async def send_all(self) -> None:
-        """Deliver both waves, some at a time, each delivery until it is accepted."""
+        """Deliver the waves, some at a time, each delivery until it is accepted."""
         for number, wave in enumerate(self.waves()):
             left = deque((f"{number}-{place}", payload) for place, payload in enumerate(wave))
 
@@ -207,7 +217,10 @@ class Round:
             async with asyncio.TaskGroup() as senders:
                 for _ in range(3):
                     senders.create_task(sender())
-            while number == 0 and not all((self._daemon.root / FOLDER / f"{one}.png").exists() for one in (1, 2, 3)):
+            seen = [(self._daemon.root / FOLDER / f"{one}.png").exists for one in (1, 2, 3)]
+            while number == 0 and not all(exists() for exists in seen):
+                await asyncio.sleep(PAUSE)
+            while number == 1 and self._gated and any(exists() for exists in seen):
                 await asyncio.sleep(PAUSE)
 
     async def live(self, life: Life, sending: asyncio.Task[None]) -> bool:
@@ -236,7 +249,7 @@ class Round:
         outcomes = {delivery["id"]: delivery["outcome"] for delivery in found}
         assert {outcomes[name] for name in self.acknowledged} == {"processed"}
         counted = (await daemon.api("/api/status"))["assets"]
-        assert (counted["failed"], counted["pending"]) == (0, 0)
+        assert (counted["failed"], counted["pending"], counted.get("held", 0)) == (0, 0, 0)
         entries = json.loads((daemon.root / FOLDER / "manifest.json").read_bytes())["assets"]
         visible = {
             entry["sharing_id"]: (entry["version"], (daemon.root / entry["path"]).read_bytes())
@@ -250,7 +263,8 @@ class Round:
         assert export["files"] == len(MEMBERS)
         assert await daemon.stop() == 0
         assert daemon.is_sound()
-        assert not list((daemon.root / ".syncd" / "tmp").iterdir())
+        for own in ("tmp", "held"):
+            assert not list((daemon.root / ".syncd" / own).iterdir())
 
 
 async def play(folder: Path, plan: Plan) -> Told:
@@ -259,12 +273,13 @@ async def play(folder: Path, plan: Plan) -> Told:
     daemon: Sabotaged | None = None
     sections = {
         "mirror": f"keep_versions = {plan.keep_versions}",
-        "manifest": f"checksums = {str(plan.checksums).lower()}",
+        "manifest": f"checksums = {str(plan.checksums).lower()}\natomic_batches = {str(plan.gated).lower()}",
+        "approval": 'publish = ["APPROVED"]' if plan.gated else "",
         "exports": f"keep_archive = {str(plan.keep_archive).lower()}",
     }
     try:
         async with asyncio.timeout(PATIENCE), sabotaged(folder, **sections) as (daemon, stage, truth):
-            course = Round(daemon, stage, truth, random.Random(plan.seed))
+            course = Round(daemon, stage, truth, random.Random(plan.seed), gated=plan.gated)
             told.acknowledged = course.acknowledged
             sending = asyncio.create_task(course.send_all())
             try:
@@ -287,7 +302,9 @@ async def play(folder: Path, plan: Plan) -> Told:
 def at_step(step: str) -> Plan:
     """Plan one kill at a named step; a recovery needs an earlier one that leaves a question."""
     lives = [Life((Sabotage(step),))]
-    return Plan([Life((Sabotage("moved, not recorded"),)), *lives] if step.startswith("recovery") else lives)
+    if step.startswith("recovery"):
+        lives.insert(0, Life((Sabotage("moved, not recorded"),)))
+    return Plan(lives, gated=step in GATED)
 
 
 def drawn(seed: int) -> Plan:
@@ -298,6 +315,7 @@ def drawn(seed: int) -> Plan:
         keep_versions=dice.choice((1, 2, 3)),
         checksums=dice.random() < 0.5,
         keep_archive=dice.random() < 0.5,
+        gated=dice.random() < 0.5,
         seed=seed,
     )
 

@@ -24,10 +24,11 @@ from typing import Any
 
 from syncd import daemon
 from syncd.errors import SyncdError
-from syncd.journal import inbox, placing
+from syncd.journal import holding, inbox, placing
 from syncd.journal.sqlite import SqliteJournal
 from syncd.mirror import archive, part
-from syncd.pipeline import lanes, manifests, publishing, reading, room
+from syncd.pipeline import gates, lanes, manifests, publishing, reading, room
+from syncd.store import local
 from syncd.store.folders import Folders
 from syncd.store.local import LocalTree
 
@@ -66,7 +67,15 @@ class Step:
 
 
 def _of_file(_: Any, __: Any, move: Any) -> bool:
-    return not move.key.endswith((".json", "SHA256SUMS")) and not _of_export(_, __, move)
+    return not move.key.endswith((".json", "SHA256SUMS")) and not _of_export(_, __, move) and not _of_held(_, __, move)
+
+
+def _of_held(_: Any, __: Any, move: Any) -> bool:
+    return move.key.startswith(".syncd/held/")
+
+
+def _of_let_out(_: Any, __: Any, move: Any) -> bool:
+    return move.bytes is not None
 
 
 def _of_export(_: Any, __: Any, move: Any) -> bool:
@@ -118,11 +127,26 @@ STEPS = {
     "named no more, not removed": Step(LocalTree, "_remove"),
     "removed, not recorded": Step(SqliteJournal, "removed"),
     "mirror attached": Step(LocalTree, "_attach", after=True),
+    "held file moved, not recorded": Step(LocalTree, "_move", after=True, only=_of_held),
+    "let out, not moved": Step(LocalTree, "_move", only=_of_let_out),
+    "let out and moved, not recorded": Step(LocalTree, "_move", after=True, only=_of_let_out),
+    "reviewed, not committed": Step(holding, "review", after=True),
+    "withdrawn, not set aside": Step(local, "set_aside"),
+    "set aside, not recorded": Step(local, "set_aside", after=True),
+    "recovery: held files compared": Step(holding, "match", after=True),
     "recovery: open questions read": Step(placing, "interrupted", after=True),
     "recovery: file looked at": Step(LocalTree, "_holds", after=True),
     "recovery: answers recorded": Step(placing, "forget_placing"),
 }
 """Where the process may be killed. Each is a moment that a power cut could choose."""
+
+GATED = frozenset(
+    {
+        "held file moved, not recorded", "let out, not moved", "let out and moved, not recorded",
+        "withdrawn, not set aside", "set aside, not recorded",
+    }
+)  # fmt: skip
+"""Those that are met only where not everything may be visible."""
 
 CALLS = {
     "a transaction begins": Step(Connection, "begin"),
@@ -211,7 +235,7 @@ def _act(act: str, step: Step) -> None:
 def _hurry() -> None:
     room._EVERY = manifests._AFTER_TROUBLE = 0.1
     daemon._LAST_LOOK = 0.01
-    publishing._AFTER_TROUBLE = lanes._AFTER_TROUBLE = reading._AFTER_TROUBLE = 0.05
+    publishing._AFTER_TROUBLE = gates._AFTER_TROUBLE = lanes._AFTER_TROUBLE = reading._AFTER_TROUBLE = 0.05
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from aiohttp import web
 from syncd.demo.send import deliver, sample
 from syncd.errors import SyncdError
 from syncd.model import Event
+from syncd.sources import abstract
 from syncd.sources.abyssale import EVENTS, decode, delivery_id, verify
 from syncd.sources.protocol import Verified
 
@@ -99,6 +100,23 @@ def test_a_sample_is_understood_as_its_event_and_each_is_another(event):
     else:
         assert first.assets[0].url == URL
         assert not set(first.assets[0].identities) & set(second.assets[0].identities)
+
+
+@pytest.mark.parametrize("event", abstract.EVENTS)
+def test_a_sample_of_abstracts_is_understood_as_its_event(event):
+    first, second = (abstract.decode(orjson.dumps(sample(event, URL, n)), None) for n in (1, 2))
+    assert isinstance(first, Event)
+    assert (first.name, first.unclear) == (event, ())
+    assert first.news[0].subject != second.news[0].subject
+
+
+async def test_a_delivery_of_abstracts_is_signed_as_theirs_and_has_no_id(receiver, session):
+    url, got, _ = receiver
+    await deliver(url, b"{}", secret=SECRET, delivery_id="x", session=session, source="abstract")
+    ((headers, body),) = got
+    assert abstract.verify(headers, body, [SECRET], 0.0, 0.0) == Verified(None)
+    assert dict(headers)["User-Agent"] == "Abstract-Webhooks"
+    assert "x" not in dict(headers).values()
 
 
 def test_a_sample_of_no_event_says_which_there_are():

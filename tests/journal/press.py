@@ -9,11 +9,23 @@ from dataclasses import replace
 from pathlib import Path
 
 from syncd.config import Mirror
-from syncd.journal import Decision, Dropped, Finished, GaveUp, Manifested, Placement, Published, Rules
+from syncd.journal import Again, Decision, Dropped, Finished, GaveUp, Manifested, Placement, Published, Rules
 from syncd.journal.sqlite import SqliteJournal, open_journal
 from syncd.mirror import manifest
 from syncd.mirror.names import Names
-from syncd.model import Arrival, Asset, Failed, Fetched, FolderContents, Format, Job, Template, TemplateStatus
+from syncd.model import (
+    Arrival,
+    Asset,
+    Failed,
+    Fetched,
+    FolderContents,
+    Format,
+    Job,
+    Retry,
+    Template,
+    TemplateStatus,
+    held_key,
+)
 
 START = 1_790_000_000.0
 SPRING = Template("t1", "Spring sale")
@@ -21,9 +33,11 @@ SQUARE = Format("square", 300, 300, "px")
 Step = tuple[Job, Fetched, Placement | str]
 
 
-def rules(layout: str = "{template}/{format}/{filename}", keep_versions: int = 1) -> Rules:
+def rules(layout: str = "{template}/{format}/{filename}", keep_versions: int = 1, **gates: object) -> Rules:
     mirror = Mirror.model_validate({"root": "/unused", "layout": layout, "keep_versions": keep_versions})
-    return Rules(Names(mirror), keep_versions, give_up_after=86_400.0)
+    return Rules(
+        Names(mirror), keep_versions, give_up_after=86_400.0, reviewed=frozenset({"abyssale"}), **gates,  # type: ignore[arg-type]
+    )  # fmt: skip
 
 
 def banner(id_: str = "b1", sharing_id: str = "s1", version: int | None = 1, **fields: object) -> Asset:
@@ -56,24 +70,28 @@ def download(asset: Asset, content: bytes | None = None) -> Fetched:
 
 
 class Press:
-    """Drives the verbs as the pipeline does. `tree` is what a reader sees, `manifests` what is on disk of them."""
+    """Drives the verbs as the pipeline does.
+
+    `tree` is what a reader sees, `manifests` what is on disk of them, `held` what lies out of sight.
+    """
 
     def __init__(self, journal: SqliteJournal, in_force: Rules) -> None:
         self.journal = journal
         self.rules = in_force
         self.now = START
         self.tree: dict[str, str] = {}
+        self.held: dict[str, str] = {}
         self.manifests: dict[str, FolderContents] = {}
         self._deliveries = 0
 
     async def announce(
-        self, *assets: Asset, status: TemplateStatus | None = None, outcome: str = "accepted"
+        self, *assets: Asset, status: TemplateStatus | None = None, outcome: str = "accepted", batch: str = ""
     ) -> Sequence[Finished]:
         self._deliveries += 1
         self.now += 1
         await self.journal.accept(arrival(f"d{self._deliveries}", at=self.now))
         (delivery,) = await self.journal.inbox(10)
-        decision = Decision(delivery, "NEW_BANNER", outcome, "", assets, status)  # type: ignore[arg-type]
+        decision = Decision(delivery, "NEW_BANNER", outcome, "", assets, status, batch=batch)  # type: ignore[arg-type]
         return await self.journal.decide([decision], self.rules, self.now)
 
     async def jobs(self) -> list[Job]:
@@ -96,15 +114,19 @@ class Press:
         former = placement.former or placement.key
         if placement.keep_as is not None and former in self.tree:
             self.tree.setdefault(placement.keep_as, self.tree[former])
-        self.tree[placement.key] = fetched.sha256
+        if step[0].held:
+            self.held.pop(held_key(step[0].row))
+        into = self.held if placement.closed else self.tree
+        into[placement.key] = fetched.sha256
 
     async def settle(self, step: Step) -> Sequence[Finished]:
+        return await self.journal.settle([self.ending(step)], self.rules, self.now)
+
+    def ending(self, step: Step) -> Published | Dropped:
         job, fetched, placement = step
         if isinstance(placement, str):
-            ending: Published | Dropped = Dropped(job, placement)
-        else:
-            ending = Published(placement, job, fetched, self.now, placement.key)
-        return await self.journal.settle([ending], self.rules, self.now)
+            return Dropped(job, placement)
+        return Published(placement, job, fetched, self.now, placement.key)
 
     async def publish(self, version: int | None = None, content: bytes | None = None) -> Placement | str:
         step = await self.place(await self.job(version), content)
@@ -119,9 +141,13 @@ class Press:
     async def recover(self) -> None:
         """What is done after a crash."""
         for job, fetched, placement in await self.journal.interrupted():
-            if self.tree.get(placement.key) == fetched.sha256:
+            if {**self.tree, **self.held}.get(placement.key) == fetched.sha256:
                 await self.settle((job, fetched, placement))
         await self.journal.forget_placing()
+        sizes = dict(self.rows("SELECT asset, bytes FROM assets"))
+        there = {row: sizes.get(row, 0) for row in (int(key.rpartition("/")[2]) for key in self.held)}
+        for row in await self.journal.holding.match(there, self.rules, self.now):  # type: ignore[arg-type]
+            del self.held[held_key(row)]
 
     async def write_manifests(self) -> list[Manifested]:
         folders, _ = await self.journal.stale(100)
@@ -133,10 +159,52 @@ class Press:
         await self.journal.manifested(await self.write_manifests(), [])
 
     async def sweep(self) -> None:
+        files = await self.journal.holding.withdrawn(100)
+        for key, row in files:
+            if key in self.tree:
+                self.held[held_key(row)] = self.tree.pop(key)
+        await self.journal.holding.set_aside(files, self.rules, self.now)
         keys = await self.journal.removable(100)
         for key in keys:
             self.tree.pop(key, None)
-        await self.journal.removed(keys)
+            self.held.pop(key, None)
+        await self.journal.removed(keys, self.rules, self.now)
+
+    async def review(self) -> int:
+        """Hold everything against the gates; returns how many files that takes back."""
+        withdrawn, more = 0, True
+        while more:
+            step = await self.journal.holding.review(self.rules, 2, self.now)
+            withdrawn, more = withdrawn + step.withdrawn, step.more
+        return withdrawn
+
+    async def let_out(self) -> None:
+        """Publish what was held and may be visible."""
+        while await self.journal.holding.opened():
+            steps = await self.place_opened()
+            for step in steps:
+                self.move(step)
+            await self.journal.settle([self.ending(step) for step in steps], self.rules, self.now)
+
+    async def place_opened(self) -> list[Step]:
+        """Place what was held and may be visible, as the publisher does: the newest of each visual.
+
+        What is outdated is settled, and what is not there.
+        """
+        opened = await self.journal.holding.opened()
+        batch = {job.visual: (job, fetched) for job, fetched in reversed(opened)}
+        placements = await self.journal.place(list(batch.values()), self.rules)
+        steps: list[Step] = []
+        for (job, fetched), placement in zip(batch.values(), placements, strict=True):
+            step = job, fetched, placement
+            if isinstance(placement, Placement) and held_key(job.row) in self.held:
+                steps.append(step)
+            elif isinstance(placement, Placement):
+                again = Again(job, Retry("the file that was held is gone", 0), self.now)
+                await self.journal.settle([again], self.rules, self.now)
+            else:
+                await self.settle(step)
+        return steps
 
     async def catch_up(self) -> None:
         await self.name_all()

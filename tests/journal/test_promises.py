@@ -3,6 +3,7 @@
 import asyncio
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
@@ -11,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from journal.press import Press, banner, press_at, rules
 
 from syncd.journal import Placement
+from syncd.model import Template, TemplateStatus, held_key
 
 LAYOUTS = ["{template}/{format}/{filename}", "{template}/{stem}.{hash}.{ext}", "{date}/{filename}", "v{version}/{id}"]
 
@@ -22,16 +24,26 @@ ASSETS = st.tuples(
     st.sampled_from([1, 1, 1, 0, -1, None]),  # version, from the newest one
     st.sampled_from(["png", "jpeg"]),
 )
+DESIGNS = [Template("t1", "Spring sale"), Template("t2", "Autumn")]
+WORDS = ["APPROVED", "APPROVED", "IN_REVIEW"]
+APPROVED = frozenset({"APPROVED"})
 
 
 class Mirror(RuleBasedStateMachine):
     """Reader, fetchers, publisher, manifests and sweeper, each a step at a time, and crashes between them."""
 
-    @initialize(layout=st.sampled_from(LAYOUTS), keep_versions=st.integers(1, 2))
-    def open(self, layout, keep_versions):
+    @initialize(
+        layout=st.sampled_from(LAYOUTS),
+        keep_versions=st.integers(1, 2),
+        approved=st.sampled_from([None, APPROVED, APPROVED]),
+        whole=st.booleans(),
+    )
+    def open(self, layout, keep_versions, approved, whole):
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory()
-        self.opened = press_at(Path(self.folder.name) / "journal.db", rules(layout, keep_versions))
+        gates = rules(layout, keep_versions, approved=approved, whole_batches=whole)
+        gates = replace(gates, wanted=frozenset({"asset.*"}))
+        self.opened = press_at(Path(self.folder.name) / "journal.db", gates)
         self.press: Press = self.run(self.opened.__aenter__())
         self.press.journal._db.execute("PRAGMA synchronous=OFF")  # no power is lost here
         self.meant = {}  # content → what was announced with it
@@ -54,23 +66,42 @@ class Mirror(RuleBasedStateMachine):
             self.runner.close()
             self.folder.cleanup()
 
-    @rule(assets=st.lists(ASSETS, min_size=1, max_size=3))
-    def announce(self, assets):
-        for visual, part, shared, age, kind in assets:
+    @rule(assets=st.lists(ASSETS, min_size=1, max_size=3), batch=st.booleans())
+    def announce(self, assets, batch):
+        announced = []
+        for number, (visual, part, shared, age, kind) in enumerate(assets):
             newest = self.newest[visual]
             version = None if age is None else max(newest + age, 0)
             self.newest[visual] = max(newest, version or 0)
-            url = f"https://host.test/{visual}/{self.press._deliveries}"
+            url = f"https://host.test/{visual}/{self.press._deliveries + (0 if batch else number)}"
             sharing_id = f"s{visual}" if shared else ""
-            named = {"type": kind, "filename": f"a.{kind}", "url": url}
-            self.run(self.press.announce(banner(f"{visual}{part}", sharing_id, version, **named)))
+            named = {"type": kind, "filename": f"a.{kind}", "url": url, "template": DESIGNS[part == "y"]}
+            announced.append(banner(f"{visual}{part}", sharing_id, version, **named))
+        for together in [announced] if batch else [[asset] for asset in announced]:
+            self.run(self.press.announce(*together, batch="g" if batch else ""))
+
+    @rule(word=st.sampled_from(WORDS), design=st.sampled_from(DESIGNS))
+    def tell_status(self, word, design):
+        self.run(self.press.announce(status=TemplateStatus(design, word, self.press.now)))
+
+    @rule(limit=st.integers(1, 3))
+    def review(self, limit):
+        self.run(self.press.journal.holding.review(self.press.rules, limit, self.press.now))
+
+    @precondition(lambda self: not self.lost and not self.placed)
+    @rule(moved=st.integers(0, 2))
+    def let_out(self, moved):
+        """Place everything that was held and may be visible, and move the first of it."""
+        self.placed = self.run(self.press.place_opened())
+        for step in self.placed[:moved]:
+            self.move(step)
 
     @precondition(lambda self: not self.lost and not self.placed)
     @rule(assets=st.lists(ASSETS, min_size=2, max_size=4))
     def publish_one_by_one(self, assets):
         """Many steps at once, so that short runs come far."""
         for asset in assets:
-            self.announce([asset])
+            self.announce([asset], batch=False)
             self.publish_all()
 
     @precondition(lambda self: not self.lost and not self.placed)
@@ -145,11 +176,19 @@ class Mirror(RuleBasedStateMachine):
         self.written = None
 
     @precondition(lambda self: not self.placed)
-    @rule()
-    def sweep(self):
+    @rule(recorded=st.booleans())
+    def sweep(self, recorded):
+        files = self.run(self.press.journal.holding.withdrawn(10))
+        for key, row in files:
+            if key in self.press.tree:
+                self.press.held[held_key(row)] = self.press.tree.pop(key)
+        if not recorded:
+            return
+        self.run(self.press.journal.holding.set_aside(files, self.press.rules, self.press.now))
         for key in self.run(self.press.journal.removable(10)):
             self.press.tree.pop(key, None)
-            self.run(self.press.journal.removed([key]))
+            self.press.held.pop(key, None)
+            self.run(self.press.journal.removed([key], self.press.rules, self.press.now))
 
     @precondition(lambda self: self.placed)
     @rule()
@@ -178,13 +217,41 @@ class Mirror(RuleBasedStateMachine):
         self.written = None
         assert self.press.named().items() <= self.press.tree.items()
 
-    def finish_everything(self):
-        while jobs := self.run(self.press.jobs()):
+    def work_off(self):
+        while True:
+            self.run(self.press.review())
+            self.run(self.press.let_out())
+            self.run(self.press.catch_up())
+            jobs = self.run(self.press.jobs())
+            if self.press.rows("SELECT 1 FROM reviews") or self.run(self.press.journal.holding.opened()):
+                continue
+            if not jobs:
+                break
             self.in_hand = jobs[:1]
             self.place(1)
             self.settle()
-        self.run(self.press.catch_up())
         assert self.press.named() == self.press.tree, "no stray and no missing file"
+        assert self.told() == self.press.tree, "what was told of changes adds up to the tree"
+        held = {held_key(row) for (row,) in self.press.rows("SELECT asset FROM assets WHERE state = 'held'")}
+        assert set(self.press.held) == held, "no held file is missing, and none is left over"
+
+    def told(self):
+        """What a mirror would be that is made of what was told."""
+        mirror = {}
+        for event, detail in self.press.rows("SELECT event, detail FROM happenings ORDER BY seq"):
+            change = json.loads(detail)
+            if event == "asset.published":
+                mirror[change["path"]] = change["sha256"]
+            elif event == "asset.removed":
+                mirror.pop(change["path"], None)
+        return mirror
+
+    def finish_everything(self):
+        self.work_off()
+        self.only_what_may_be_visible_is()
+        for design in DESIGNS:
+            self.run(self.press.announce(status=TemplateStatus(design, "APPROVED", self.press.now + 1e6)))
+        self.work_off()
         rows = self.press.rows(
             "SELECT visual, state, published_at FROM assets ORDER BY visual, version IS NOT NULL, version, seq, asset"
         )
@@ -192,6 +259,18 @@ class Mirror(RuleBasedStateMachine):
             ended = [state for mine, state, _ in rows if mine == visual and state != "failed"]
             assert ended[-1:] in ([], ["published"]), "the newest that did not fail is the published one"
             assert ended.count("published") <= 1
+        assert not self.press.held
+
+    def only_what_may_be_visible_is(self):
+        """Nothing of a closed design is visible, and nothing else is held."""
+        if self.press.rules.approved is None:
+            assert not self.press.held
+            return
+        closed = {id_ for id_, word in self.press.rows("SELECT id, status FROM templates") if word != "APPROVED"}
+        visible = self.press.rows("SELECT DISTINCT design FROM assets WHERE folder IS NOT NULL")
+        assert not {design for (design,) in visible} & closed
+        held = self.press.rows("SELECT DISTINCT design FROM assets WHERE state = 'held'")
+        assert {design for (design,) in held} <= closed
 
     @invariant()
     def manifests_are_true(self):

@@ -25,6 +25,7 @@ SPRING = Asset(
     template=Template("d1e2", "Spring sale"),
     format=Format("medium-rectangle", 300, 250.5, "px"),
     project=Template("0f1e", "Retail"),
+    branch=Template("71aa", "cart-icons"),
 )
 
 
@@ -59,6 +60,7 @@ def register():
         ("{type}/{date}/{stem}-v{version}", "png/2026-11-21/spring_fr-v2.png"),
         ("{sharing_id}/{hash}/{id}.jpg", "a80f6c3e/5fcec999/3c9d2f10.jpg.png"),
         ("all/{filename}", "all/spring_fr.png"),
+        ("{project}/{branch}/{file}/{layer}.{ext}", "Retail/cart-icons/Spring sale/spring_fr.png"),
     ],
 )
 def test_a_layout_is_rendered(register, layout, key):
@@ -73,6 +75,7 @@ def test_a_layout_is_rendered(register, layout, key):
             "{template_id}/{project}/{format_id}/{width}x{height}/{id}",
             "no-template/no-project/multipage/unknownxunknown/9.mp4",
         ),
+        ("{branch}/{file}/{layer}", "no-branch/no-file/v.mp4"),
         ("{sharing_id}/{version}/{stem}", "9/0/v.mp4"),
     ],
 )
@@ -253,3 +256,14 @@ def test_an_export_id_never_makes_a_new_part(export_id):
 
 def test_jpg_and_jpeg_are_one_type():
     assert extensions("JPG") == extensions("jpeg") == ("jpeg", "jpg")
+
+
+def test_projects_may_have_branches_and_files_of_one_name_each(register):
+    layout = "{project}/{branch}/{file}/{layer}.{ext}"
+    other = replace(
+        SPRING, id="4", sharing_id="other", project=Template("p2", "Website"), template=Template("f2", "Spring sale")
+    )
+    assert register.give(SPRING, layout) == "Retail/cart-icons/Spring sale/spring_fr.png"
+    assert register.give(other, layout) == "Website/cart-icons/Spring sale/spring_fr.png"
+    twin = replace(SPRING, id="5", sharing_id="twin", branch=Template("72bb", "Cart-Icons"))
+    assert register.give(twin, layout).startswith("Retail/Cart-Icons~")

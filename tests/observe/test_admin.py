@@ -104,6 +104,7 @@ async def test_the_status_has_the_shape_of_the_contract(client, insight):
         "assets": {"pending": 2, "published": 2, "superseded": 0, "failed": 1},
         "disk": {"mirror_free": 5 << 30, "journal_free": None},
         "last_delivery_at": rfc3339(NOW + 6),
+        "messages": {"pending": 0, "failed": 0},
     }  # fmt: skip
 
 

@@ -467,7 +467,7 @@ def test_an_unusable_fallback_image_is_named_and_the_visual_kept():
 def test_a_total_failure_is_an_event_with_notes_alone(banners):
     errors = [{"template_format_name": "a", "reason": "b"}, {"reason": "c"}, "d", 5, {}]
     event = read({"banners": banners, "errors": errors}, "NEW_BANNER_BATCH")
-    assert event == Event("NEW_BANNER_BATCH", notes=("a: b", "c", "d"))
+    assert event == Event("NEW_BANNER_BATCH", notes=("a: b", "c", "d"), batch="without an id")
 
 
 @pytest.mark.parametrize("banners", [None, "x", {}])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from syncd.errors import InUse, StoreUnavailable
+from syncd.model import held_key
 from syncd.store import Move, Store
 from syncd.store.local import LocalTree
 
@@ -491,3 +492,80 @@ async def test_operations_happen_in_the_order_in_which_they_were_asked_for(tree,
     works = [tree.write([("manifest.json", str(n).encode())]) for n in range(20)]
     await asyncio.gather(*works)
     assert (root / "manifest.json").read_bytes() == b"19"
+
+
+# Held files
+
+
+def held_move(store, row, key, size):
+    return Move(store.held(row), key, bytes=size)
+
+
+async def test_a_held_file_is_out_of_sight_and_counted(store, root):
+    assert await publish(store, held_key(7), b"draft") is None
+    assert await store.all_held() == {7: 5}
+    assert store.held(7).read_bytes() == b"draft"
+    assert stat.S_IMODE((root / ".syncd" / "held").stat().st_mode) == 0o700
+
+
+async def test_a_held_file_goes_to_its_key_and_is_held_no_more(store, read):
+    await publish(store, held_key(7), b"draft")
+    assert await store.publish([held_move(store, 7, "a/x.png", 5)]) == [None]
+    assert read("a/x.png") == b"draft"
+    assert await store.all_held() == {}
+
+
+@pytest.mark.parametrize("left", [None, b"dr", "folder", "link"])
+async def test_a_held_file_that_is_not_whole_stops_no_other(store, read, root, left):
+    await publish(store, held_key(7), b"draft")
+    store.held(7).unlink()
+    if left == "folder":
+        store.held(7).mkdir()
+    elif left == "link":
+        store.held(7).symlink_to(root / "elsewhere")
+    elif left is not None:
+        store.held(7).write_bytes(left)
+    fault, well = await store.publish([held_move(store, 7, "a/x.png", 5), move(store, "a/y.png")])
+    assert fault.startswith("the file that was held is")
+    assert well is None
+    assert read("a/y.png") == b"content"
+    assert not (root / "a" / "x.png").exists()
+
+
+async def test_visible_files_are_set_aside_and_missing_ones_passed_over(store, root):
+    await publish(store, "a/x.png", b"one")
+    await publish(store, "a/b/y.png", b"three")
+    files = [("a/x.png", 1), ("a/gone.png", 2), ("a/b/y.png", 3), ("nowhere/z.png", 4)]
+    for _ in range(2):
+        await store.set_aside(files)
+        assert await store.all_held() == {1: 3, 3: 5}
+    assert not (root / "a" / "x.png").exists()
+
+
+async def test_what_is_set_aside_follows_no_link_out_of_the_tree(store, root, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "x.png").write_bytes(b"theirs")
+    (root / "a").symlink_to(outside)
+    await store.set_aside([("a/x.png", 1)])
+    assert (outside / "x.png").exists()
+    assert await store.all_held() == {}
+
+
+async def test_a_held_folder_that_is_gone_is_made_again(store, root):
+    (root / ".syncd" / "held").rmdir()
+    assert await store.all_held() == {}
+    await publish(store, "a/x.png")
+    await store.set_aside([("a/x.png", 1)])
+    assert await store.all_held() == {1: 7}
+
+
+async def test_held_files_survive_the_clearing_of_temp_files(root):
+    tree = tree_at(root)
+    await tree.attach(make=True)
+    await publish(tree, held_key(7))
+    await tree.close()
+    again = tree_at(root)
+    await again.attach(make=False)
+    assert await again.all_held() == {7: 7}
+    await again.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -19,7 +19,7 @@ import aiohttp
 
 from syncd.cli.checks import Finding, Level
 from syncd.cli.platform import session
-from syncd.config import Download, Loaded
+from syncd.config import Config, Download, Loaded
 from syncd.errors import SyncdError
 from syncd.journal.schema import connect
 from syncd.mirror.client import open_client
@@ -33,13 +33,14 @@ _SKEW = 30.0  # seconds
 _FORBIDDEN = (401, 403)
 
 
-def hosts(download: Download, journal: Path) -> Iterator[Finding]:
+def hosts(config: Config, journal: Path) -> Iterator[Finding]:
     """Ask the hosts of files, all at once."""
-    spelt_out = (f"https://{host}/" for host in download.allowed_hosts if not set(host) & set("*?["))
+    download, named = config.download, [f"{url}/" for url in config.sources.hosts]
+    spelt_out = [f"https://{host}/" for host in download.allowed_hosts if not set(host) & set("*?[")] + named
     # What files really came from has to be there; what may come from somewhere one day is only worth a warning.
     levels: dict[str, Level] = {**dict.fromkeys(spelt_out, "warning"), **dict.fromkeys(_recent(journal), "failure")}
     if levels:
-        yield from asyncio.run(_ask_all(download, dict(list(levels.items())[-_HOSTS:])))
+        yield from asyncio.run(_ask_all(download, dict(list(levels.items())[-_HOSTS:]), named))
     else:
         yield Finding("ok", "hosts", "download.allowed_hosts", "no host is known by its whole name yet")
 
@@ -56,15 +57,18 @@ def _recent(journal: Path) -> list[str]:
     return list(dict.fromkeys(f"{scheme}://{server}/" for scheme, server in named if server))
 
 
-async def _ask_all(download: Download, levels: dict[str, Level]) -> list[Finding]:
+async def _ask_all(download: Download, levels: dict[str, Level], named: Sequence[str]) -> list[Finding]:
     async with open_client(allow_private=download.allow_private, proxy=download.proxy) as client:
-        return await asyncio.gather(*(_ask_one(client, root, download, level) for root, level in levels.items()))
+        asked = (_ask_one(client, root, download, level, named=root in named) for root, level in levels.items())
+        return await asyncio.gather(*asked)
 
 
-async def _ask_one(client: aiohttp.ClientSession, root: str, download: Download, level: Level) -> Finding:
+async def _ask_one(
+    client: aiohttp.ClientSession, root: str, download: Download, level: Level, *, named: bool
+) -> Finding:
     server, through = server_of(root), " through download.proxy" if download.proxy else ""
     try:
-        url = admit(root, download)
+        url = admit(root, download, named=named)
     except Setback as refused:
         return Finding("warning", "hosts", server, f"recent files are refused: {refused.reason}", "see [download]")
     try:

@@ -35,6 +35,7 @@ def _said(level: Level, problem: Problem) -> Finding:
 def secrets(loaded: Loaded, path: Path) -> Iterator[Finding]:
     """Look at what the config at `path` calls secret, and at the files that comes from."""
     yield from _signing(loaded.config)
+    yield from _of_abstract(loaded.config)
     tls = loaded.config.server.tls
     # Of the config itself `check` says so, where it holds a secret.
     not_secret = {Path(os.path.abspath(path)), *([tls.cert] if tls else [])}  # noqa: PTH100 - symlinks are kept
@@ -69,3 +70,18 @@ def _signing(config: Config) -> Iterator[Finding]:
         yield Finding("failure", "secrets", f"{on}.api_key", "is a signing secret", "give the key of the API")
     else:
         yield Finding("ok", "secrets", f"{on}.api_key", "is given")
+
+
+def _of_abstract(config: Config) -> Iterator[Finding]:
+    source, on = config.sources.abstract, "sources.abstract"
+    if source is None:
+        return
+    if not source.require_signature:
+        message = "unsigned deliveries are believed"
+        yield Finding("warning", "secrets", f"{on}.require_signature", message, "give its webhook a signing key")
+    if source.token is None:
+        yield Finding("ok", "secrets", f"{on}.token", "none: events are recorded, previews are not mirrored")
+    elif source.token in source.secret:
+        yield Finding("failure", "secrets", f"{on}.token", "is a signing key", "give a token of the API")
+    else:
+        yield Finding("ok", "secrets", f"{on}.token", "is given")

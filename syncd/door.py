@@ -1,0 +1,73 @@
+"""What a server asks of those who come: a header to show, and not to come too often.
+
+All who come to the same platform share one `Pace`, whatever they come for. Which server asks for what is
+the sources' business; who comes, and what becomes of those who would have to wait long, is not known here.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import inf
+
+MINUTE = 61.0
+"""Seconds: one more than a minute has, because what leaves here evenly may arrive closer together."""
+LONGEST_REST = 3600.0
+_NUMBER = re.compile(r"[0-9]{1,12}")
+_POINTS_IN_TIME = 1_000_000_000  # larger numbers are unix seconds, smaller ones seconds from now
+
+
+class Pace:
+    """So many turns a minute, in any minute. `clock` gives seconds from anywhere."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._turns: deque[float] = deque()
+        self._rest_until = 0.0
+        self._later = 0.0
+
+    def wait(self, rate: int, longest: float = inf) -> float:
+        """Take the next turn at `rate` a minute; how many seconds from now it is.
+
+        One beyond `longest` is not taken: then that is when to come again, everyone at another time.
+        """
+        now, turns = self._clock(), self._turns
+        while turns and turns[0] <= now - MINUTE:
+            turns.popleft()
+        due = max(now, self._rest_until, turns[-1] if turns else now)
+        if len(turns) >= rate:
+            due = max(due, turns[-rate] + MINUTE)
+        if due - now <= longest:
+            turns.append(due)
+            return due - now
+        due = max(due, self._later)
+        self._later = due + MINUTE / rate
+        return due - now
+
+    def rest(self, seconds: float) -> None:
+        """Give no turn for so long: the server says so."""
+        self._rest_until = max(self._rest_until, self._clock() + min(seconds, LONGEST_REST))
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """One server: what to show there, and nowhere a redirect leads to; and the pace that it shares with others."""
+
+    headers: Mapping[str, str] = field(repr=False)  # a token, maybe
+    rate: int
+    pace: Pace
+
+    def wait(self, longest: float) -> float:
+        """Take the next turn, as `Pace.wait` does."""
+        return self.pace.wait(self.rate, longest)
+
+
+def reset_after(text: str, now: float) -> float | None:
+    """Read a RateLimit-Reset as seconds from `now`, which are unix seconds; platforms write either."""
+    if not _NUMBER.fullmatch(text.strip()):
+        return None
+    seconds = float(text)
+    return max(0.0, seconds - now) if seconds > _POINTS_IN_TIME else seconds
