@@ -279,6 +279,12 @@ class Journal(Protocol):
     async def emptied(self, limit: int) -> Sequence[tuple[str, int]]:
         """Folders of which no manifest names a file any more, each with the change since which it is so."""
 
+    async def clearing(self, folders: Sequence[tuple[str, int]]) -> Sequence[tuple[str, int]]:
+        """Record that these folders' manifests are about to go; returns those that nothing is in any more.
+
+        The index names none of them until their manifest is written anew.
+        """
+
     async def cleared(self, folders: Sequence[tuple[str, int]]) -> None:
         """Record that these folders are gone, unless something has come there since; their names stay theirs."""
 

@@ -259,7 +259,7 @@ class SqliteJournal:
 
         def work(db: sqlite3.Connection) -> tuple[list[FolderLine], list[dict[str, Any]]]:
             folders = db.execute(
-                "SELECT * FROM folders WHERE sequence > 0"
+                "SELECT * FROM folders WHERE sequence > 0 AND written > 0"
                 " AND EXISTS (SELECT 1 FROM assets WHERE assets.folder = folders.folder) ORDER BY folder"
             )
             exports = db.execute("SELECT line FROM exports WHERE line IS NOT NULL ORDER BY asset")
@@ -297,15 +297,21 @@ class SqliteJournal:
         )
         return await self._ask(lambda db: [(row["folder"], row["change"]) for row in db.execute(query, (limit,))])
 
+    async def clearing(self, folders: Sequence[tuple[str, int]]) -> Sequence[tuple[str, int]]:
+        """Record that these folders' manifests are about to go; returns those that nothing is in any more."""
+        query = (
+            "UPDATE folders SET written = 0 WHERE folder = ? AND change = ?"
+            " AND NOT EXISTS (SELECT 1 FROM assets WHERE assets.folder = folders.folder)"
+            " AND NOT EXISTS (SELECT 1 FROM removals WHERE removals.folder = folders.folder)"
+        )
+        return await self._ask(lambda db: [one for one in folders if db.execute(query, one).rowcount])
+
     async def cleared(self, folders: Sequence[tuple[str, int]]) -> None:
         """Record that these folders are gone, unless something has come there since; their names stay theirs.
 
         The sequence stays, too: a folder that comes back goes on counting.
         """
-        query = (
-            "UPDATE folders SET change = 0, written = 0, template_id = '' WHERE folder = ? AND change = ?"
-            " AND NOT EXISTS (SELECT 1 FROM removals WHERE removals.folder = folders.folder)"
-        )
+        query = "UPDATE folders SET change = 0, template_id = '' WHERE folder = ? AND change = ? AND written = 0"
         await self._ask(lambda db: db.executemany(query, folders))
 
     # Others

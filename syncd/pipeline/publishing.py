@@ -232,8 +232,7 @@ class Publisher:
     async def _clear(self, emptied: Sequence[tuple[str, int]]) -> None:
         """Remove folders that the index no longer names, first what they say of themselves."""
         works = self._works
-        now = set(await works.journal.emptied(len(emptied)))  # something may have come back meanwhile
-        gone = [folder for folder in emptied if folder in now]
+        gone = await works.journal.clearing(emptied)  # something may have come back meanwhile
         await works.store.remove([f"{folder}/{name}" for folder, _ in gone for name in (INDEX, CHECKSUMS)])
         await works.store.clear([folder for folder, _ in gone])
         await works.journal.cleared(gone)

@@ -171,6 +171,25 @@ async def test_versions_beyond_the_limit_are_found_and_taken_out_of_their_manife
         assert list(press.tree) == list(press.named()) == [PATH]
 
 
+async def test_what_comes_back_while_its_folder_is_cleared_is_named_once_its_manifest_is_there_again(path):
+    async with press_at(path, rules("{template}/v{version}/{filename}")) as press:
+        await press.announce(version(version=1))
+        await press.publish()
+        await press.catch_up()
+        await press.announce(version(version=2))
+        await press.publish(2)
+        await press.catch_up()
+        emptied = await press.journal.emptied(9)
+        assert await press.journal.clearing(emptied) == emptied
+        await press.announce(version("b2", "s2", version=1))
+        await press.publish(1)
+        await press.journal.cleared(emptied)
+        assert [line.folder for line in (await press.journal.index())[0]] == ["Spring sale/v2"]
+        assert await press.journal.clearing(emptied) == []
+        await press.name_all()
+        assert [line.folder for line in (await press.journal.index())[0]] == ["Spring sale/v1", "Spring sale/v2"]
+
+
 async def test_a_folder_is_emptied_once_no_manifest_names_a_file_of_it_and_counts_on_when_it_returns(path):
     async with press_at(path, rules("{template}/v{version}/{filename}")) as press:
         await press.announce(version(version=1))
@@ -182,9 +201,10 @@ async def test_a_folder_is_emptied_once_no_manifest_names_a_file_of_it_and_count
         await press.name_all()
         emptied = await press.journal.emptied(9)
         assert [folder for folder, _ in emptied] == ["Spring sale/v1"]
-        await press.journal.cleared(emptied)
-        assert await press.journal.emptied(9) == emptied, "a file that is still to be removed keeps it"
+        assert await press.journal.clearing(emptied) == [], "a file that is still to be removed keeps it"
+        assert await press.journal.emptied(9) == emptied
         await press.sweep()
+        assert await press.journal.clearing(emptied) == emptied
         await press.journal.cleared(emptied)
         assert await press.journal.emptied(9) == []
         await press.journal.rewrite_all()
