@@ -60,11 +60,12 @@ format = "json"
 """
 
 
-def free_port() -> int:
-    """A port that was free a moment ago; only for what must be known before the daemon runs."""
+def free_port(*taken: int) -> int:
+    """A port that was free a moment ago, and none of `taken`; only for what must be known before the daemon runs."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        port = int(probe.getsockname()[1])
+        return free_port(*taken) if port in taken else port  # while this one is bound, another is found
 
 
 class Running:
@@ -78,7 +79,8 @@ class Running:
         self.fresh = fresh
         self.root = folder / "mirror"
         self.config = folder / "config" / "sync.toml"
-        self.port, self.admin = free_port(), free_port()
+        self.port = free_port()
+        self.admin = free_port(self.port)
         self.log = folder / "log"
         self.process: Child | asyncio.subprocess.Process
         self.session: aiohttp.ClientSession

@@ -81,7 +81,7 @@ class _Show:
         self.root = folder / "mirror"
         self.config = folder / "config" / "sync.toml"
         self.log = folder / "daemon.log"
-        self.port, self.admin = _free_port(), _free_port()
+        self.port, self.admin = _free_ports()
         self.secret = f"whsec_{secrets.token_hex(32)}"
         self.session: aiohttp.ClientSession
         self.stage: Stage
@@ -282,7 +282,8 @@ async def _now(value: bool) -> bool:  # noqa: FBT001 - a value on its way
     return value
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _free_ports() -> tuple[int, int]:
+    with socket.socket() as one, socket.socket() as other:  # both at once, or they could be the same
+        for probe in (one, other):
+            probe.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]

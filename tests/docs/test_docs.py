@@ -194,8 +194,10 @@ class Service(Walk):
 
 @needs_tools
 async def test_the_readme_leads_to_a_first_event(tmp_path):
+    port = free_port()
+    admin = free_port(port)
     async with shell(tmp_path, {}) as there:
-        await Beginning(there, free_port(), free_port(), free_port()).follow(PAGES["README.md"])
+        await Beginning(there, port, admin, free_port(port, admin)).follow(PAGES["README.md"])
 
 
 CONFIG = {
