@@ -41,7 +41,7 @@ EVENTS = (
 LINE_FIELDS = (
     "event", "subject", "at", "title", "path", "url", "size", "files", "sha256", "type", "template", "format", "id",
     "version", "status", "old_status", "folders", "reason", "attempts", "batch", "published", "failed", "errors",
-    "source", "delivery",
+    "by", "branch", "file", "layer", "commits", "source", "delivery",
 )  # fmt: skip
 """What a notification may say of one thing that happened; empty where it does not have that."""
 

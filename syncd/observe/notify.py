@@ -30,6 +30,7 @@ LINES = 10
 LONGEST = 60.0
 """Seconds after which a message is taken not to have arrived."""
 
+_TOLD_BY_A_PLATFORM = ("status", "by", "branch", "file", "layer", "commits")
 _VALUE_LENGTH = 300
 _ERRORS = 5
 _REASON_LENGTH = 200
@@ -86,7 +87,7 @@ class NotifyTarget:
         return "syncd: " + ", ".join(_headline(event, count, happened[0]) for event, count in counts.items())
 
     def _line(self, happening: Happening, count: int) -> str:
-        template = self.table.text or _LINES.get(happening.event, "{event}: {title}")
+        template = self.table.text or _LINES.get(happening.event, "{event}: {title}{about}")
         return fill(template, self._values(happening, count)).strip()
 
     def _values(self, happening: Happening, count: int) -> Mapping[str, str]:
@@ -101,6 +102,7 @@ class NotifyTarget:
             "size": size(facts["bytes"]) if "bytes" in facts else "",
             "errors": _errors(facts),
             "folders": _list("made from it: ", facts.get("folders", ())),
+            "about": _about(facts),
             "count": str(count),
         }
         return values | {"old_status": values["old_status"] or "new"}
@@ -123,6 +125,12 @@ def _headline(event: str, count: int, first: Happening) -> str:
         noun = "file" if count == 1 else "files"
         return known.format(count=f"{count} {noun}")
     return known if count == 1 else f"{known} ({count})"
+
+
+def _about(facts: Mapping[str, Any]) -> str:
+    """What a platform's own event says beside its title."""
+    told = [f"{name} {_clean(facts[name])}" for name in _TOLD_BY_A_PLATFORM if facts.get(name)]
+    return f" ({', '.join(told)})" if told else ""
 
 
 def _errors(facts: Mapping[str, Any]) -> str:

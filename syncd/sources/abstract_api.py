@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 MOST_ASSETS = 2500
 """Previews, and exported assets, of one push: they go into the journal in one transaction."""
 _USUAL_OBJECTS = "https://objects.goabstract.com/"
-_UNCHANGED = {"deleted", "none"}  # the tree keeps a deleted layer's newest state
+_GONE = "deleted"  # the tree keeps what it has of such a layer
 _NOT_IN_PLAN = {402, 403, 404}
 
 
@@ -93,7 +93,8 @@ class _Push:
             changes = await self._ask(f"{_place(commit)}/changeset", "changeset")
             layers |= {_identity_of(change): (commit, change) for change in await asyncio.to_thread(_changes, changes)}
             exported |= {_identity_of(asset): (commit, asset) for asset in await self._exported(commit)}
-        changed, objects = self._newest(layers.values()), self._newest(exported.values())
+        changed = self._newest([one for one in layers.values() if not _is_gone(one[1])])
+        objects = self._newest(exported.values())
         if not changed and not objects:
             return ()
         project = await self._project()
@@ -212,14 +213,21 @@ def _objects(answer: Fields) -> list[Fields]:
 
 
 def _changes(answer: Fields) -> list[Fields]:
-    """What a changeset says of layers that have a preview."""
-    return [
+    """What a changeset says of layers that are gone or have a new preview.
+
+    Those that are gone come first: a layer that has moved may be gone from one page and new on another.
+    """
+    changes = [
         change
         for change in _tables(fields.table(answer, "changeset").get("changes"))
-        if fields.name(change, "status") not in _UNCHANGED
-        and change.get("hasPreview") is True
-        and _has(change, "fileId", "layerId")
+        if _has(change, "fileId", "layerId")
+        and (_is_gone(change) or (fields.name(change, "status") != "none" and change.get("hasPreview") is True))
     ]
+    return sorted(changes, key=_is_gone, reverse=True)
+
+
+def _is_gone(change: Fields) -> bool:
+    return fields.name(change, "status") == _GONE
 
 
 def _has(thing: Fields, *keys: str) -> bool:

@@ -191,9 +191,9 @@ def _new_banner(payload: Fields) -> Event:
 
 
 def _new_banner_batch(payload: Fields) -> Event:
-    """Read a finished generation, as a subscription or a job's own callback tells it.
+    """Read a generation, as a subscription or a job's own callback tells it.
 
-    The two differ in fields that a mirror does not need; a callback's `version` is the API's.
+    A callback's `version` is the API's. It can tell of a generation that goes on: these banners are no batch yet.
     """
     banners, errors = payload.get("banners"), payload.get("errors")
     if not isinstance(banners, list) and not (banners is None and isinstance(errors, list)):
@@ -203,7 +203,8 @@ def _new_banner_batch(payload: Fields) -> Event:
         (f"banners[{index}].", banner if isinstance(banner, dict) else {}) for index, banner in enumerate(banners or ())
     ]
     request = fields.name(payload, "generation_request_id") or fields.name(payload, "id")
-    return replace(_visuals(BATCH, named, list(filter(None, notes))), batch=request or "without an id")
+    batch = "" if payload.get("is_finalized") is False else request or "without an id"
+    return replace(_visuals(BATCH, named, list(filter(None, notes))), batch=batch)
 
 
 def _note(error: Any) -> str:

@@ -65,6 +65,16 @@ def test_an_event_of_a_platform_is_told_by_its_title():
     assert text == "abstract.comment.created: A comment on Home"
 
 
+def test_an_event_of_a_platform_says_who_did_what_where():
+    happened = line("abstract.comment.created", "c1", title="Too thin", by="Ola", layer="icon/cart", branch="@here")
+    assert (
+        target().compose([happened])[1] == "abstract.comment.created: Too thin (by Ola, branch @ here, layer icon/cart)"
+    )
+    merged = line("abstract.branch.statusUpdated", "b1", title="cart-icons", status="merged")
+    assert target().compose([merged])[1] == "abstract.branch.statusUpdated: cart-icons (status merged)"
+    assert target(text="{by}: {title} {layer}").compose([happened])[1] == "Ola: Too thin icon/cart"
+
+
 def test_templates_have_the_fields_of_what_happened():
     one = target(title="{count} in {template}", text="{path}|{status}|{size}{nothing}".replace("{nothing}", ""))
     assert one.compose([line(template="Spring")]) == ("1 in Spring", "a.png||2.0 KiB")

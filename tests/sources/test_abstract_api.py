@@ -76,6 +76,20 @@ async def test_what_has_no_preview_is_passed_over(platform, client, change):
     assert (await expanded(platform, client, ("b7e4", AT))).assets == ()
 
 
+async def test_a_layer_that_a_later_commit_of_the_push_deleted_is_passed_over(platform, client):
+    platform.commit("aaaa", LAYER, OTHER, content=b"png")
+    platform.changes["bbbb"] = [changed(status="deleted", hasPreview=False), changed(OTHER, status="none")]
+    answer = await expanded(platform, client, ("aaaa", "2021-03-04T09:15:00Z"), ("bbbb", "2021-03-04T09:16:00Z"))
+    assert [asset.id for asset in answer.assets] == [f"aaaa:{FILE}:{OTHER}"]
+
+
+async def test_a_layer_that_moved_to_another_page_is_fetched(platform, client):
+    platform.commit("b7e4", content=b"png", status="added")
+    platform.changes["b7e4"].append(changed(status="deleted", hasPreview=False, pageId="AAAA"))
+    (asset,) = (await expanded(platform, client, ("b7e4", AT))).assets
+    assert asset.id == f"b7e4:{FILE}:{LAYER}"
+
+
 async def test_a_layer_edited_indirectly_is_fetched(platform, client):
     platform.commit("b7e4", content=b"png", status="edited-indirectly")
     assert len((await expanded(platform, client, ("b7e4", AT))).assets) == 1

@@ -261,6 +261,13 @@ def test_a_jobs_callback_is_a_batch_and_its_version_is_the_apis():
     assert (event.notes, event.unclear) == ((), ())
 
 
+def test_a_callback_of_a_generation_that_goes_on_tells_banners_and_no_batch():
+    payload = {**json.loads(PAYLOADS["new_banner_batch_callback"]), "is_finalized": False}
+    event = decode(json.dumps(payload).encode(), None)
+    assert isinstance(event, Event)
+    assert (len(event.assets), event.batch) == (1, "")
+
+
 def test_an_export_is_one_archive():
     assert decode(PAYLOADS["new_export"], None) == Event(
         "NEW_EXPORT",
