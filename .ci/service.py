@@ -6,6 +6,7 @@ covered by the tests.
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,8 @@ from machine import Impossible, Machine, machine
 from syncd.demo.send import deliver
 
 ROOT = Path(__file__).parent.parent
+SOURCE = "/srv/source"
+"""Where the machine has a copy of it: it sees nothing of this one's /tmp, nor of other file systems."""
 SECRET = "whsec_" + "7" * 64
 SYNCD = "/usr/local/bin/syncd"
 CONFIG = "etc/syncd/sync.toml"
@@ -54,7 +57,7 @@ def fetch_wheels(folder: Path) -> Path:
 def install(inside: Machine, wheels: Path, *, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run it as an administrator would, with a umask that must not matter."""
     offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)}
-    return inside.run("sh", "-c", f"umask 077; make --silent -C {ROOT} install", check=check, **offline)
+    return inside.run("sh", "-c", f"umask 077; make --silent -C {SOURCE} install", check=check, **offline)
 
 
 def is_ready(inside: Machine) -> None:
@@ -232,7 +235,7 @@ def stops_in_time(inside: Machine) -> None:
 
 
 def uninstalls(inside: Machine) -> None:
-    inside.run("make", "--silent", "-C", str(ROOT), "uninstall")
+    inside.run("make", "--silent", "-C", SOURCE, "uninstall")
     assert not (inside.root / "opt/syncd").exists()
     assert (inside.root / CONFIG).exists()
     assert (inside.root / "var/lib/syncd/journal.db").exists()
@@ -293,6 +296,8 @@ def main() -> None:
 
 
 def play(inside: Machine, wheels: Path) -> None:
+    copied = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", "__pycache__")
+    shutil.copytree(ROOT, inside.root / SOURCE.lstrip("/"), ignore=copied)
     inner = Path("/srv/wheels")
     (inside.root / "srv/wheels").mkdir(parents=True)
     for wheel in wheels.iterdir():
