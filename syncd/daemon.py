@@ -332,8 +332,7 @@ class Daemon:
                 seldom(log, "orders wait", trouble)
                 continue
             if disturbed:
-                for line in self._lines:
-                    line.outages.hurry()
+                self._outages.hurry()
                 works.journal.arrived.set()
                 works.wake_lanes()
                 works.gates.set()

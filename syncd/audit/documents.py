@@ -17,6 +17,7 @@ import orjson
 from syncd.audit import Rewrite, What
 from syncd.journal import auditing, awaiting
 from syncd.journal.auditing import NamedExport
+from syncd.journal.rows import index_of
 from syncd.mirror.manifest import CHECKSUMS, INDEX
 from syncd.store.inspecting import text_of
 
@@ -93,7 +94,7 @@ def of_all(db: sqlite3.Connection, root: int) -> Document:
     """The index."""
 
     def judge() -> Verdict | None:
-        folders, exports = auditing.index_of(db)
+        folders, exports = index_of(db)
         content = text_of(root, INDEX, _LARGEST)
         if content is None and not folders and not exports:
             return None

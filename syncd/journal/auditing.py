@@ -7,7 +7,6 @@ meanwhile is for the caller to ask about again.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -18,10 +17,10 @@ from typing import Any
 import orjson
 
 from syncd.errors import JournalUnavailable
-from syncd.journal.rows import files_of, folder_line_of
+from syncd.journal.rows import files_of
 from syncd.journal.schema import connect, exists
 from syncd.journal.visuals import versions
-from syncd.model import ExportFile, FolderLine, fold
+from syncd.model import ExportFile, fold
 
 _PAGE = 500
 _EXPORT = "SELECT exports.*, assets.state, assets.bytes, assets.sha256 FROM exports JOIN assets USING (asset)"
@@ -230,16 +229,6 @@ def folder_at(db: sqlite3.Connection, folder: str) -> NamedFolder | None:
     finally:
         db.execute("ROLLBACK")
     return NamedFolder(folder, row["sequence"], row["change"] > row["written"], files) if row and files else None
-
-
-def index_of(db: sqlite3.Connection) -> tuple[list[FolderLine], list[dict[str, Any]]]:
-    """What the index has to name."""
-    folders = db.execute(
-        "SELECT * FROM folders WHERE sequence > 0"
-        " AND EXISTS (SELECT 1 FROM assets WHERE assets.folder = folders.folder) ORDER BY folder"
-    )
-    exports = db.execute("SELECT line FROM exports WHERE line IS NOT NULL ORDER BY asset")
-    return [folder_line_of(row) for row in folders], [json.loads(line) for (line,) in exports]
 
 
 def is_visual(db: sqlite3.Connection, path: str) -> bool:

@@ -107,7 +107,20 @@ def fetched_of(text: str) -> Fetched:
     return Fetched(**{**fields, "path": Path(fields["path"])})
 
 
-def folder_line_of(row: sqlite3.Row) -> FolderLine:
+def index_of(db: sqlite3.Connection) -> tuple[list[FolderLine], list[dict[str, Any]]]:
+    """What the index names: folders that hold files in order of path, exports in order of publication.
+
+    A folder without a manifest on disk, its first or the one that has just gone, is not among them.
+    """
+    folders = db.execute(
+        "SELECT * FROM folders WHERE sequence > 0 AND written > 0"
+        " AND EXISTS (SELECT 1 FROM assets WHERE assets.folder = folders.folder) ORDER BY folder"
+    )
+    exports = db.execute("SELECT line FROM exports WHERE line IS NOT NULL ORDER BY asset")
+    return [_folder_line_of(row) for row in folders], [json.loads(line) for (line,) in exports]
+
+
+def _folder_line_of(row: sqlite3.Row) -> FolderLine:
     """A folder as the index names it."""
     template = Template(row["template_id"], row["template_name"])
     return FolderLine(row["folder"], template, row["format_id"], row["assets"], row["bytes"], row["sequence"])

@@ -34,7 +34,7 @@ from syncd.journal import (
 )
 from syncd.journal.holding import SqliteHolding
 from syncd.journal.outbox import Outbox
-from syncd.journal.rows import delivery_of, folder_line_of, job_of, stale_export_of, stale_folder_of
+from syncd.journal.rows import delivery_of, index_of, job_of, stale_export_of, stale_folder_of
 from syncd.journal.schema import connect
 from syncd.model import HELD, Arrival, Delivery, ExportContents, Fetched, FolderContents, FolderLine, Job, Lane, Receipt
 from syncd.owner import sole_owner
@@ -256,16 +256,7 @@ class SqliteJournal:
 
     async def index(self) -> tuple[Sequence[FolderLine], Sequence[dict[str, Any]]]:
         """What the index names: folders that hold files in order of path, exports in order of publication."""
-
-        def work(db: sqlite3.Connection) -> tuple[list[FolderLine], list[dict[str, Any]]]:
-            folders = db.execute(
-                "SELECT * FROM folders WHERE sequence > 0 AND written > 0"
-                " AND EXISTS (SELECT 1 FROM assets WHERE assets.folder = folders.folder) ORDER BY folder"
-            )
-            exports = db.execute("SELECT line FROM exports WHERE line IS NOT NULL ORDER BY asset")
-            return [folder_line_of(row) for row in folders], [json.loads(line) for (line,) in exports]
-
-        return await self._ask(work)
+        return await self._ask(index_of)
 
     async def removable(self, limit: int) -> Sequence[str]:
         """Keys of files that no manifest names any more and nobody claims, also of held ones."""
