@@ -273,7 +273,8 @@ def _moves(item: _Waiting, placement: Placement) -> list[Move]:
     if item.unpacked is None:
         size = item.fetched.bytes if item.job.held else None
         return [Move(item.fetched.path, placement.key, placement.keep_as, placement.former, size)]
-    moves = [Move(item.unpacked.temp, placement.key + item.unpacked.ending)]
+    ending = item.unpacked.ending
+    moves = [Move(item.unpacked.temp, placement.key + ending, folder=not ending)]
     if item.unpacked.archive is not None:
         moves.append(Move(item.unpacked.archive, f"{placement.key}.zip"))
     return moves

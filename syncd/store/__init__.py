@@ -26,6 +26,7 @@ class Move:
     keep_as: str | None = None
     former: str | None = None
     bytes: int | None = None
+    folder: bool = False
 
 
 class Store(Protocol):

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from io import FileIO
 from typing import Self
 
+from syncd.store.barrier import MANY, sync_all
+
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _AT_ONCE = 100
@@ -66,8 +68,9 @@ class Folders:
 
     def sync(self) -> None:
         """Bring every name that was made, moved or removed to the disk."""
-        for descriptor in self._changed:
-            os.fsync(descriptor)
+        if len(self._changed) < MANY or not sync_all(self._root):
+            for descriptor in self._changed:
+                os.fsync(descriptor)
         self._changed.clear()
 
     def _close(self) -> None:

@@ -30,6 +30,7 @@ from syncd.model import HELD
 from syncd.owner import sole_owner
 from syncd.store import Move
 from syncd.store.aside import all_held, fault_of, set_aside
+from syncd.store.barrier import MANY, sync_all
 from syncd.store.exchange import exchange
 from syncd.store.folders import FOLDER, Folders, content_of, exists, opened, remove_empty
 from syncd.store.root import MARKER, OWN, TEMPS, opened_root
@@ -172,17 +173,32 @@ class LocalTree:
     def _publish(self, moves: Sequence[Move]) -> list[str | None]:
         with self._opened_root() as root, Folders(root, self._make_folder) as folders:
             faults = [fault_of(move) for move in moves]
-            for move, fault in zip(moves, faults, strict=True):
-                if fault is None:
-                    self._sync_file(move.temp)
+            self._sync_files(
+                root,
+                [move.temp for move, fault in zip(moves, faults, strict=True) if fault is None and not move.folder],
+            )
             answers = [fault or self._move(folders, move) for move, fault in zip(moves, faults, strict=True)]
             folders.sync()
         return answers
 
+    def _sync_files(self, root: int, temps: Sequence[Path]) -> None:
+        """Bring temp files to the disk under the mode of the config; a folder was synced as it was filled."""
+        if len(temps) >= MANY:
+            for temp in temps:
+                self._give_mode(temp)
+            if sync_all(root):
+                return
+        for temp in temps:
+            self._sync_file(temp)
+
+    def _give_mode(self, temp: Path) -> None:
+        found = temp.lstat().st_mode
+        if not stat.S_ISREG(found):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))  # somebody has put something else there
+        if stat.S_IMODE(found) != self.file_mode:
+            self._set_mode(temp, self.file_mode)
+
     def _sync_file(self, temp: Path) -> None:
-        """Bring a temp file to the disk; a folder was synced, file by file, as it was filled."""
-        if temp.is_dir():
-            return
         descriptor = os.open(temp, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             self._set_mode(descriptor, self.file_mode)
@@ -196,7 +212,7 @@ class LocalTree:
                 folder, name = folders.of(move.former or move.key)
                 self._keep(folder, name, move.keep_as.rpartition("/")[2])
             folder, name = folders.of(move.key)
-            if move.temp.is_dir() and exists(folder, name):
+            if move.folder and exists(folder, name):
                 self._replace_folder(move.temp, folder, name)
             else:
                 os.rename(move.temp, name, dst_dir_fd=folder)

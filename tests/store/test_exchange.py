@@ -55,7 +55,7 @@ async def test_a_folder_is_replaced_whether_or_not_the_file_system_can_exchange(
         temp = tree.temp()
         temp.mkdir()
         (temp / content).touch()
-        assert await tree.publish([Move(temp, "_exports/e1")]) == [None]
+        assert await tree.publish([Move(temp, "_exports/e1", folder=True)]) == [None]
     assert [path.name for path in (root / "_exports" / "e1").iterdir()] == ["new"]
     assert list((root / ".syncd" / "tmp").iterdir()) == []
     await tree.close()

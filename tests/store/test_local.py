@@ -10,7 +10,8 @@ import pytest
 
 from syncd.errors import InUse, StoreUnavailable
 from syncd.model import held_key
-from syncd.store import Move, Store
+from syncd.store import Move, Store, folders, local
+from syncd.store.barrier import MANY
 from syncd.store.local import LocalTree
 
 
@@ -117,7 +118,7 @@ async def test_a_folder_is_published_whole(store, read):
     temp = store.temp()
     (temp / "sub").mkdir(parents=True)
     (temp / "sub" / "a.png").write_bytes(b"a")
-    assert await store.publish([Move(temp, "_exports/e1")]) == [None]
+    assert await store.publish([Move(temp, "_exports/e1", folder=True)]) == [None]
     assert read("_exports/e1/sub/a.png") == b"a"
 
 
@@ -126,7 +127,7 @@ async def test_a_folder_published_again_takes_the_place_of_the_one_before(store,
         temp = store.temp()
         temp.mkdir()
         (temp / f"{content.decode()}.png").write_bytes(content)
-        assert await store.publish([Move(temp, "_exports/e1")]) == [None]
+        assert await store.publish([Move(temp, "_exports/e1", folder=True)]) == [None]
     assert read("_exports/e1/new.png") == b"new"
     with pytest.raises(FileNotFoundError):
         read("_exports/e1/old.png")
@@ -137,7 +138,7 @@ async def test_a_folder_that_gave_way_to_another_leaves_nothing_behind(tree, roo
         temp = tree.temp()
         temp.mkdir()
         (temp / "a.png").write_bytes(b"content")
-        assert await tree.publish([Move(temp, "_exports/e1")]) == [None]
+        assert await tree.publish([Move(temp, "_exports/e1", folder=True)]) == [None]
     assert list((root / ".syncd" / "tmp").iterdir()) == []
 
 
@@ -262,6 +263,49 @@ async def test_everything_that_moves_is_synced_before_its_name_and_the_names_aft
         ("rename", "c.png"),
     ]
     assert sorted(done[4:]) == [("fsync", str(root / "t")), ("fsync", str(root / "t/new"))]
+
+
+@pytest.mark.parametrize("able", [True, False])
+async def test_many_files_are_synced_in_one_step_before_their_names_where_that_can_be_relied_on(
+    tree, root, monkeypatch, able
+):
+    done = []
+    fsync, rename = os.fsync, os.rename
+
+    def seen_fsync(descriptor):
+        done.append("fsync")
+        fsync(descriptor)
+
+    def seen_rename(source, target, **where):
+        done.append("rename")
+        rename(source, target, **where)
+
+    def seen_sync_all(_):
+        done.append("sync all")
+        return able
+
+    monkeypatch.setattr(os, "fsync", seen_fsync)
+    monkeypatch.setattr(os, "rename", seen_rename)
+    for module in (local, folders):
+        monkeypatch.setattr(module, "sync_all", seen_sync_all)
+    assert await tree.publish([move(tree, f"{n}/a.png") for n in range(MANY)]) == [None] * MANY
+    assert done[-1] == ("sync all" if able else "fsync")
+    files, names = ([], []) if able else (["fsync"] * MANY, ["fsync"] * (MANY + 1))
+    assert done == ["sync all", *files, *["rename"] * MANY, "sync all", *names]
+    assert {(root / f"{n}/a.png").stat().st_mode & 0o777 for n in range(MANY)} == {tree.file_mode}
+
+
+async def test_a_planted_link_among_many_files_is_not_followed(tree, root, tmp_path):
+    bystander = tmp_path / "bystander"
+    bystander.write_bytes(b"somebody's")
+    bystander.chmod(0o600)
+    moves = [move(tree, f"t/{n}.png") for n in range(MANY)]
+    moves[3].temp.unlink()
+    moves[3].temp.symlink_to(bystander)
+    with pytest.raises(StoreUnavailable):
+        await tree.publish(moves)
+    assert bystander.stat().st_mode & 0o777 == 0o600
+    assert not (root / "t").exists()
 
 
 async def test_a_kept_file_is_copied_where_links_are_refused(tree, root, monkeypatch):
