@@ -127,7 +127,7 @@ class Placement:
 
     Where `keep_as` is given, the newest file so far stays visible under that; it is at
     `former` now, or at `key` itself. `closed` is why it may not be visible yet, if so: `key` is
-    where it is held then.
+    where it is held then. The `first` file of a visual changes nothing that a manifest says.
     """
 
     row: int
@@ -136,6 +136,7 @@ class Placement:
     superseded: bool
     former: str | None = None
     closed: str = ""
+    first: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,8 @@ def place(db: sqlite3.Connection, job: Job, fetched: Fetched, rules: Rules) -> P
     elif here is not None and rules.keep_versions > 1 and here["sha256"] != fetched.sha256:
         former = here["key"]
         keep_as = versioned_key(db, former, here, rules)
-    return _placed(db, Placement(job.row, key, keep_as, bool(newer), former), fetched)
+    first = row["folder"] is None and all(other["folder"] is None for other in known)
+    return _placed(db, Placement(job.row, key, keep_as, bool(newer), former, first=first), fetched)
 
 
 def _placed(db: sqlite3.Connection, placement: Placement, fetched: Fetched) -> Placement:

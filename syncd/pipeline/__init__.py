@@ -33,11 +33,11 @@ _IN_A_TURN = 8
 class Works:
     """What every step works with.
 
-    `changed` is set when something was published or withdrawn; `queued`, for each lane, when a
-    job may be due; `gates`, when something held may be visible, or something visible no more. Who
-    moves files in the tree holds `moving`. From `stopping` on nothing is claimed, from `finished`
-    on nothing is published any more. `busy` are the steps at work, each with the monotonic time
-    since when.
+    `changed` is set when manifests are behind, `grown` when they only lack what was not there before;
+    `queued`, for each lane, when a job may be due; `gates`, when something held may be visible, or
+    something visible no more. Who moves files in the tree holds `moving`. From `stopping` on nothing is
+    claimed, from `finished` on nothing is published any more. `busy` are the steps at work, each with the
+    monotonic time since when.
     """
 
     journal: Journal
@@ -48,6 +48,7 @@ class Works:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     finished: asyncio.Event = field(default_factory=asyncio.Event)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    grown: asyncio.Event = field(default_factory=asyncio.Event)
     gates: asyncio.Event = field(default_factory=asyncio.Event)
     queued: Mapping[Lane, asyncio.Event] = field(
         default_factory=lambda: {"visuals": asyncio.Event(), "exports": asyncio.Event()}

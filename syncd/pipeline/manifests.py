@@ -1,7 +1,8 @@
 """The manifests follow the tree: folders that changed, then exports, then the index.
 
-A change waits for others for half of `manifest.delay`, so that bursts are written once and a
-replaced file is named anew in time. Only when a folder's manifest is on disk are the files
+A change waits for others for half of `manifest.delay`, so that a replaced file is named anew in time. Where
+files only come that were not there before, it waits for as long as they go on coming, within bounds, so that
+a burst is written once. Only when a folder's manifest is on disk are the files
 removed that it no longer names, and only when the index is, a folder that is left empty.
 """
 
@@ -23,7 +24,8 @@ from syncd.pipeline.room import Room
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 16
+_AT_ONCE = 64
+_LONGEST_BURST = 5  # times `manifest.delay`, until it is written what has come so far
 _OF_A_BATCH = 512  # folders that are written in one step where a batch is to appear as a whole
 _EMPTIED_AT_ONCE = 256
 _AFTER_TROUBLE = 10.0  # seconds; a mirror that comes back is a change
@@ -38,6 +40,7 @@ async def keep_manifests(works: Works, publisher: Publisher, room: Room) -> None
     while True:
         last = works.finished.is_set()
         works.changed.clear()
+        works.grown.clear()
         try:
             await _follow_form(works)
             behind = await write_stale(works) or await _index_is_asked_for(works) or behind
@@ -55,8 +58,18 @@ async def keep_manifests(works: Works, publisher: Publisher, room: Room) -> None
             works.changed.set()
         if last:
             return
-        await first_of(None, works.changed, works.finished)
-        await first_of(works.live.config.manifest.delay / 2, works.finished)
+        await first_of(None, works.changed, works.grown, works.finished)
+        await _let_burst_end(works)
+
+
+async def _let_burst_end(works: Works) -> None:
+    """Wait for half of `manifest.delay`, and again while there is nothing but growth."""
+    for _ in range(2 * _LONGEST_BURST):
+        urgent = works.changed.is_set()
+        works.grown.clear()
+        await first_of(works.live.config.manifest.delay / 2, works.finished, *(() if urgent else (works.changed,)))
+        if urgent or works.finished.is_set() or not (works.grown.is_set() or works.changed.is_set()):
+            return
 
 
 async def _index_is_asked_for(works: Works) -> bool:

@@ -16,7 +16,6 @@ from typing import TypeVar
 
 from syncd.errors import JournalUnavailable, StoreUnavailable
 from syncd.journal import Again, Dropped, Ending, GaveUp, Placement, Published
-from syncd.mirror.guard import shown
 from syncd.mirror.manifest import CHECKSUMS, INDEX
 from syncd.mirror.waste import throw_away
 from syncd.model import ExportFile, Failed, Fetched, Job, Retry, held_key
@@ -157,7 +156,7 @@ class Publisher:
             lambda: works.journal.settle(endings, rules, works.clock()), "published files wait for their record"
         )
         count_finished(works, finished)
-        works.changed.set()
+        (works.grown if all(map(_is_first, endings)) else works.changed).set()
         works.gates.set()  # a batch may be complete
         async for item, end in by_turns(zip(batch, endings, strict=True)):
             self._answer(item, end)
@@ -185,7 +184,7 @@ class Publisher:
         metrics, source, lag = self._works.metrics, item.job.asset.source, self._works.clock() - item.job.received_at
         facts = {
             **facts_of(item.job),
-            "url": shown(item.fetched.url),
+            "url": item.fetched.url,
             "attempts": item.job.attempts + item.fetched.attempts,
             "bytes": item.fetched.bytes,
             "seconds": round(lag, 3),
@@ -267,6 +266,10 @@ async def in_the_end(ask: Callable[[], Awaitable[Sequence[Answer]]], waiting: st
         except JournalUnavailable as trouble:
             seldom(log, waiting, trouble)
             await asyncio.sleep(_AFTER_TROUBLE)
+
+
+def _is_first(end: Ending) -> bool:
+    return isinstance(end, Published) and end.placement.first
 
 
 def _moves(item: _Waiting, placement: Placement) -> list[Move]:

@@ -21,18 +21,26 @@ from syncd.sources.table import SOURCES
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 16
+_AT_ONCE = 64
 """Deliveries in one transaction: acknowledgements wait behind it for some milliseconds at most."""
+_FEW = 16
+"""As many while deliveries pour in: an acknowledgement is waited for, what a delivery says is not."""
+_POURING = 20
+"""So many that come in between are a pour; while it lasts, reading waits for _LULL seconds up to _LULLS times."""
+_LULL, _LULLS = 0.01, 10
 _AFTER_TROUBLE = 1.0
 
 
 async def read_deliveries(works: Works) -> None:
     """Decide deliveries as they arrive. Ends by cancellation."""
+    seen = 0
     while True:
+        at_once = await _let_pour(works, seen)
+        seen = _accepted(works)
         works.journal.arrived.clear()
         try:
             with works.at_work("reader"):
-                more = await _read_some(works)
+                more = await _read_some(works, at_once)
         except JournalUnavailable as trouble:
             seldom(log, "deliveries wait", trouble)
             await asyncio.sleep(_AFTER_TROUBLE)
@@ -41,15 +49,29 @@ async def read_deliveries(works: Works) -> None:
             await works.journal.arrived.wait()
 
 
-async def _read_some(works: Works) -> bool:
-    deliveries = await works.journal.inbox(_AT_ONCE)
+async def _let_pour(works: Works, seen: int) -> int:
+    """Wait for a lull if many have come since `seen` was the count; returns how many to read now."""
+    for _ in range(_LULLS):
+        if (now := _accepted(works)) - seen < _POURING:
+            return _AT_ONCE
+        seen = now
+        await asyncio.sleep(_LULL)
+    return _FEW
+
+
+def _accepted(works: Works) -> int:
+    return works.metrics.deliveries["accepted"]
+
+
+async def _read_some(works: Works, at_once: int) -> bool:
+    deliveries = await works.journal.inbox(at_once)
     config = works.live.config
     # In a thread: a payload as large as is accepted takes its time, and answers must not wait for it.
     decisions = await asyncio.to_thread(lambda: [decide(delivery, config) for delivery in deliveries])
     if decisions:
         finished = await works.journal.decide(decisions, rules_of(config), works.clock())
         pass_on(works, decisions, finished)
-    return len(deliveries) == _AT_ONCE
+    return len(deliveries) == at_once
 
 
 def decide(delivery: Delivery, config: Config) -> Decision:
@@ -99,7 +121,8 @@ def pass_on(works: Works, decisions: Sequence[Decision], finished: Iterable[Fini
             works.metrics.delivery(decision.delivery.source, decision.event, decision.outcome)
     count_finished(works, finished)
     works.wake_lanes()
-    works.changed.set()  # a status may have changed what a manifest says
+    # What a manifest says may have another status, or name, of a template now.
+    (works.changed if any(decision.status for decision in decisions) else works.grown).set()
     works.gates.set()
 
 
