@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo run test check lint crash docs install uninstall format lock clean
+.PHONY: demo run test check lint crash bench docs install uninstall format lock clean
 
 demo: $(VENV)/ready  ## the whole thing on this machine, in under a minute
 	@$(BIN)/syncd demo
@@ -27,6 +27,9 @@ lint: $(VENV)/ready-dev
 
 crash: $(VENV)/ready-dev  ## the daemon killed at ROUNDS random points, and at each named step; see docs/reliability.md
 	PYTHONPATH=tests $(BIN)/python -m crash.many $(or $(ROUNDS),200)
+
+bench: $(VENV)/ready  ## syncd beside its peers; BENCH="NAME... --quick" and more: see benchmarks/README.md
+	$(BIN)/python -m benchmarks $(BENCH)
 
 docs: $(VENV)/ready-dev  ## docs/commands.md and the man page docs/syncd.1, out of --help; docs/configure.md, out of the schema
 	$(BIN)/python .ci/commands.py

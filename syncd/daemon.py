@@ -18,6 +18,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ from aiohttp import web
 
 from syncd import __version__, supervisor
 from syncd.config import Config, Loaded, load
-from syncd.errors import JournalUnavailable, SyncdError
+from syncd.errors import SyncdError
 from syncd.insight import Insight
+from syncd.intake.application import visits
+from syncd.intake.connection import Connection
 from syncd.intake.listen import inherited
 from syncd.intake.receive import Intake
 from syncd.intake.server import Listener
@@ -37,7 +40,7 @@ from syncd.live import Live
 from syncd.mirror.limits import Bandwidth
 from syncd.mirror.outages import Outages
 from syncd.observe.admin import admin_app
-from syncd.observe.log import configure, seldom
+from syncd.observe.log import configure
 from syncd.observe.loop import LoopWatch
 from syncd.observe.metrics import Metrics
 from syncd.observe.silence import Silence
@@ -52,12 +55,11 @@ from syncd.pipeline.publishing import Publisher
 from syncd.pipeline.pulse import report
 from syncd.pipeline.reading import read_deliveries
 from syncd.pipeline.room import Room, open_tree
+from syncd.pipeline.upkeep import forget_old, notice_orders
 from syncd.sources.table import open_apis
 
 log = logging.getLogger(__name__)
 
-_PRUNE_EVERY = 3600.0
-_ORDERS_EVERY = 0.5
 _LAST_REQUESTS = 5.0  # seconds for those that came to systemd's socket before it was left to the next process
 _LAST_WRITES = 30.0  # seconds that manifests and journal may take after the grace
 _TURN = 0.0005  # seconds
@@ -179,8 +181,8 @@ class Daemon:
         runner = web.AppRunner(admin_app(self._insight), access_log=None)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        insight = runner.server
-        assert insight is not None  # noqa: S101 - set up just now
+        assert runner.server is not None  # noqa: S101 - set up just now
+        insight = visits(runner.server)
         try:
             passed = inherited()
         except OSError as error:
@@ -189,16 +191,13 @@ class Daemon:
         def public(sock: socket.socket) -> Listener:
             return Listener(
                 sock,
-                intake.receive,
+                partial(Connection, intake),
                 timeout=lambda: self._live.config.server.request_timeout,
-                refused=intake.never_whole,
                 inherited=sock is passed,
             )
 
         def admin(sock: socket.socket) -> Listener:
-            return Listener(
-                sock, insight.request_handler, timeout=lambda: _ADMIN_TIMEOUT, factory=insight.request_factory
-            )
+            return Listener(sock, insight, timeout=lambda: _ADMIN_TIMEOUT)
 
         return Listeners({"server": public, "admin": admin}, passed=passed)
 
@@ -225,8 +224,8 @@ class Daemon:
                 serve(ask_platforms(works, self._apis), "questions"),
                 *([serve(catch_up(works, self._apis), "catching up")] if self._listens else []),
                 serve(self._room.watch(), "disk watch"),
-                serve(self._forget_old(), "retention"),
-                serve(self._notice_orders(), "orders"),
+                serve(forget_old(works), "retention"),
+                serve(notice_orders(works, self._outages, self._telling.stir), "orders"),
                 serve(report(works, publisher, self._room), "pulse"),
                 serve(self._telling.run(), "telling"),
                 serve(self._silence.watch(), "silence"),
@@ -308,36 +307,6 @@ class Daemon:
 
     def _refusing(self) -> str | None:
         return "shutting down" if self._hurry.is_set() else self._room.journal_trouble()
-
-    # Small services
-
-    async def _forget_old(self) -> None:
-        while True:
-            before = time.time() - self._live.config.journal.retention
-            try:
-                more = await self._works.journal.prune(before)
-            except JournalUnavailable as trouble:
-                seldom(log, "old deliveries stay", trouble)
-                more = 0
-            await asyncio.sleep(0 if more else _PRUNE_EVERY)
-
-    async def _notice_orders(self) -> None:
-        """Look for work when a command has changed the journal."""
-        works = self._works
-        while True:
-            await asyncio.sleep(_ORDERS_EVERY)
-            try:
-                disturbed = await works.journal.disturbed()
-            except JournalUnavailable as trouble:
-                seldom(log, "orders wait", trouble)
-                continue
-            if disturbed:
-                self._outages.hurry()
-                works.journal.arrived.set()
-                works.wake_lanes()
-                works.gates.set()
-                works.changed.set()
-                self._telling.stir()
 
 
 async def _end(*tasks: asyncio.Task[Any]) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -19,9 +20,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import aiohttp
-from watchfiles import awatch
+from watchfiles import watch
 from watchfiles._rust_notify import WatchfilesRustInternalError
 
+from syncd.beat import each_beat
 from syncd.config import Config, Download, Loaded, Secret, load
 from syncd.errors import ConfigInvalid, Problem
 from syncd.mirror.client import open_client
@@ -31,12 +33,10 @@ log = logging.getLogger(__name__)
 
 SETTLED = 0.05
 """Seconds without a change after which a file is taken to be written to its end."""
-LOOK_ANYWAY = 0.8
-"""Seconds between looks at the files where the kernel reports nothing, as on a network share."""
+LOOK_ANYWAY = 0.875
+"""Seconds between looks at the files where the kernel reports nothing, as on a network share; see `beat`."""
 QUIET = 100
 """Milliseconds in which the kernel's reports are collected; the watcher's thread wakes as often."""
-LISTENING = 600_000
-"""Milliseconds after which the watcher's thread comes up for air."""
 
 Prepare = Callable[[Loaded], Awaitable[Callable[[], None]]]
 """Opens what a new config needs, raising ConfigInvalid where that can't be; what it returns puts it to use."""
@@ -208,11 +208,15 @@ class Live:
 
     async def _stir(self, stirred: asyncio.Event) -> None:
         """Return once a file differs from what was loaded. Another folder on the way to it is seen in the file, too."""
-        while _fingerprint(self._files) == self._seen:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_ANYWAY):
-                    await stirred.wait()
-            stirred.clear()
+
+        def look() -> None:
+            if _fingerprint(self._files) != self._seen:
+                stirred.set()
+
+        with each_beat(LOOK_ANYWAY, look):
+            while _fingerprint(self._files) == self._seen:
+                await stirred.wait()
+                stirred.clear()
 
     async def _settled(self) -> None:
         """Wait, for a second at most, until nobody seems to be in the middle of writing.
@@ -245,11 +249,18 @@ def _way_out(download: Download) -> tuple[bool, Secret | None]:
 
 async def _listen(folders: Iterable[Path], stirred: asyncio.Event) -> None:
     """Say when the kernel reports a change in a folder; where it can't, looking anyway has to do."""
+    loop, over = asyncio.get_running_loop(), threading.Event()
+
+    def listen() -> None:
+        for _ in watch(*folders, watch_filter=None, recursive=False, step=QUIET, rust_timeout=0, stop_event=over):
+            loop.call_soon_threadsafe(stirred.set)
+
     try:
-        async for _ in awatch(*folders, watch_filter=None, recursive=False, step=QUIET, rust_timeout=LISTENING):
-            stirred.set()
-    except* (OSError, WatchfilesRustInternalError) as troubles:  # a group, because awatch has one for its thread
-        log.debug("no file events", extra={"reason": str(troubles.exceptions[0])})
+        await asyncio.to_thread(listen)  # not `awatch`, whose library weighs more than all that it does here
+    except (OSError, WatchfilesRustInternalError) as trouble:
+        log.debug("no file events", extra={"reason": str(trouble)})
+    finally:
+        over.set()
 
 
 def _facts(problem: Problem) -> dict[str, object]:
@@ -262,7 +273,7 @@ def _fingerprint(paths: Iterable[Path]) -> Fingerprint:
 
 def _mark(path: Path) -> Mark | None:
     try:
-        found = path.stat()
+        found = os.stat(path)  # noqa: PTH116 - more than once a second, for ever
     except OSError:
         return None
     return Mark(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Kind = Literal["file", "html5", "fallback", "export"]
 """What an asset is: a plain file, an HTML5 zip, the fallback image of one, or an export's archive."""
@@ -286,18 +287,27 @@ class ExportFile:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """One visible file with all that its manifest entry says."""
+class Listed(NamedTuple):
+    """One visible file with what its folder's manifest says of it.
+
+    A tuple, for a folder of a hundred files makes a hundred of them whenever one has changed.
+    """
 
     key: str
-    asset: Asset
+    id: str
+    sharing_id: str
+    version: int | None
+    kind: Kind
     type: str
     bytes: int
     sha256: str
+    template: Template
+    format: Format
     source_url: str
     received_at: float
     published_at: float
+    view_url: str
+    edit_url: str
     delivery: str
     superseded: bool
 
@@ -361,7 +371,18 @@ def rfc3339(seconds: float | None) -> str | None:
     """Render a time as RFC 3339 in UTC with milliseconds, as every manifest and API does."""
     if seconds is None:
         return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    whole = int(seconds)
+    micros = int((seconds - whole) * 1_000_000 + 0.5)
+    seconds_up, millis = divmod(micros // 1000, 1000)  # the last half of a microsecond is the next second's
+    return _whole_second(whole + seconds_up) + _MILLIS[millis]
+
+
+_MILLIS = tuple(f".{millis:03}Z" for millis in range(1000))
+
+
+@lru_cache(maxsize=256)  # what a manifest names has come in bursts
+def _whole_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
 
 
 HELD = ".syncd/held/"
@@ -379,4 +400,6 @@ def fold(name: str) -> str:
     Upper case comes first because `casefold` alone keeps the dotless i apart from the i that
     case tables of file systems make of it.
     """
+    if name.isascii():
+        return name.lower()  # the same, and most names are
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).upper().casefold())

@@ -1,18 +1,21 @@
-"""The daemon with a bug in one function, $BUG ("module:name"), that shows from when the file $BUG_SHOWS is there."""
+"""The daemon as it should not be: with a bug in a function, or with a journal that takes its time."""
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import importlib
 import os
 from pathlib import Path
 from typing import Any
 
-from syncd import cli, daemon
+from syncd import cli
+from syncd.journal.sqlite import SqliteJournal
+from syncd.pipeline import lanes, upkeep
 
 
 def main() -> None:
-    """Run the command line with the bug in it."""
+    """Run the command line with a bug in $BUG ("module:name"), which shows from when the file $BUG_SHOWS is there."""
     module, _, path = os.environ["BUG"].partition(":")
     owner = importlib.import_module(module)
     *outer, name = path.split(".")
@@ -25,5 +28,19 @@ def main() -> None:
         return sound(*args, **named)
 
     setattr(owner, name, faulty)
-    daemon._PRUNE_EVERY = 0.1  # not the next hour's
+    upkeep._PRUNE_EVERY = 0.1  # not the next hour's
+    cli.main()
+
+
+def slow() -> None:
+    """Run the command line with a lane that has two jobs in hand, which end while the journal is asked for the next."""
+    lanes.IN_HAND["visuals"] = 2
+    next_due = SqliteJournal.next_due
+
+    async def late(*args: Any) -> float | None:
+        due = await next_due(*args)
+        await asyncio.sleep(0.1)
+        return due
+
+    SqliteJournal.next_due = late  # type: ignore[method-assign]
     cli.main()

@@ -71,12 +71,13 @@ def free_port(*taken: int) -> int:
 class Running:
     """One daemon process below `folder`, and the questions that tests ask of it.
 
-    A `fresh` one has an interpreter of its own, as users start it; others come from the nursery.
+    A `fresh` one has an interpreter of its own, as users start it; others come from the nursery, through `entry`.
     """
 
-    def __init__(self, folder: Path, *, fresh: bool = False) -> None:
+    def __init__(self, folder: Path, *, fresh: bool = False, entry: str = "syncd.cli:main") -> None:
         self.folder = folder
         self.fresh = fresh
+        self.entry = entry
         self.root = folder / "mirror"
         self.config = folder / "config" / "sync.toml"
         self.port = free_port()
@@ -103,7 +104,7 @@ class Running:
                 syncd = sys.executable, "-m", "syncd"
                 self.process = await asyncio.create_subprocess_exec(*syncd, *command, env=env, stderr=log)
             else:
-                self.process = await born("syncd.cli:main", *command, env=env, stderr=log)
+                self.process = await born(self.entry, *command, env=env, stderr=log)
         await self.until(self.answers, "the daemon answers")
 
     async def answers(self) -> bool:
@@ -175,9 +176,11 @@ class Running:
 
 
 @asynccontextmanager
-async def running(folder: Path, *, fresh: bool = False, **sections: str) -> AsyncIterator[Running]:
+async def running(
+    folder: Path, *, fresh: bool = False, entry: str = "syncd.cli:main", **sections: str
+) -> AsyncIterator[Running]:
     """A daemon that is stopped at the end, and must have stopped well."""
-    daemon = Running(folder, fresh=fresh)
+    daemon = Running(folder, fresh=fresh, entry=entry)
     async with aiohttp.ClientSession() as daemon.session:
         daemon.write_config(**sections)
         await daemon.start()

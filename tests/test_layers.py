@@ -15,8 +15,8 @@ FLOORS = [
     {"intake", "pipeline", "audit"},
     {"observe", "live"},
     {"sources", "mirror", "journal", "store"},
-    {"config", "door", "owner", "supervisor"},
-    {"model", "errors"},
+    {"config", "barrier", "door", "owner", "supervisor"},
+    {"model", "errors", "beat", "courier"},
     {""},  # syncd itself: its version
 ]
 PURE = ("sources", "mirror.naming", "mirror.portable", "mirror.plan", "mirror.manifest", "mirror.content")

@@ -1,7 +1,7 @@
 """The command line: which commands there are, and how a failure becomes words and an exit code.
 
 0 is done, 1 is that a command ran and found or met a failure, 2 is wrong usage or config.
-What a command does is in its module; heavy imports wait there until a command needs them.
+What a command does is in its module, which is loaded when it is called, as are its heavy imports.
 """
 
 from __future__ import annotations
@@ -10,31 +10,16 @@ import errno
 import io
 import os
 import sys
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from syncd import __version__
-from syncd.cli import (
-    completing,
-    doctor,
-    examples,
-    explaining,
-    exporting,
-    importing,
-    looking,
-    mending,
-    pruning,
-    reloading,
-    running,
-    sending,
-    show,
-    telling,
-    verifying,
-    webhooks,
-    writing,
-)
+from syncd.cli import completing, examples, show
 from syncd.cli.where import ConfigOption
 from syncd.errors import ConfigInvalid, SyncdError
 
@@ -42,12 +27,74 @@ _FAILED, _WRONG, _INTERRUPTED = 1, 2, 130
 _UNWRITTEN = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
+_COMMANDS = MappingProxyType(
+    {
+        "run": "running.run",
+        "demo": "running.demo",
+        "init": "writing.init",
+        "check": "writing.check",
+        "reload": "reloading.reload",
+        "send": "sending.send",
+        "status": "looking.status",
+        "retry": "mending.retry",
+        "replay": "mending.replay",
+        "verify": "verifying.verify",
+        "explain": "explaining.explain",
+        "schema": "writing.schema",
+        "doctor": "doctor.doctor",
+        "prune": "pruning.prune",
+        "completion": "completing.completion",
+        "import": "importing.import_",
+        "deliveries": "looking.deliveries",
+        "manifest": "exporting.manifest",
+        "webhooks": "webhooks.webhooks",
+        "notify": "telling.notify",
+        "hooks": "telling.hooks",
+        "messages": "telling.messages",
+    }
+)
+"""What is called by a name, in the order of the help: a function, or a group with commands of its own."""
+
+
+class _Shelf(Mapping[str, Any]):
+    """The commands by name, each made when it is taken for the first time."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_COMMANDS)
+
+    def __len__(self) -> int:
+        return len(_COMMANDS)
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._made:
+            self._made[name] = self._make(name, _COMMANDS[name])
+        return self._made[name]
+
+    @staticmethod
+    def _make(name: str, where: str) -> Any:
+        module, _, what = where.partition(".")
+        found = getattr(import_module(f"syncd.cli.{module}"), what)
+        around = typer.Typer(callback=lambda: None, add_completion=False, rich_markup_mode=None)
+        if isinstance(found, typer.Typer):
+            around.add_typer(found, name=name)
+        else:
+            around.command(name)(found)
+        command = typer.main.get_group(around).commands[name]
+        for words, below in examples.commands(command, name):
+            below.epilog = examples.epilog(words)
+        return command
+
+
 class _Commands(TyperGroup):
     """All commands; here their expected failures end."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        examples.teach(self)
+        self.commands = _Shelf()  # type: ignore[assignment]  # nobody adds one
+        self.epilog = examples.epilog("")
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # typer's own Context is a subclass
         try:
@@ -94,31 +141,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,  # they print local variables, which may be secrets
 )
-for _command in (
-    running.run,
-    running.demo,
-    writing.init,
-    writing.check,
-    reloading.reload,
-    sending.send,
-    looking.status,
-    mending.retry,
-    mending.replay,
-    verifying.verify,
-    explaining.explain,
-    writing.schema,
-    doctor.doctor,
-    pruning.prune,
-    completing.completion,
-):
-    app.command()(_command)
-app.command("import")(importing.import_)
-app.add_typer(looking.deliveries, name="deliveries")
-app.add_typer(exporting.manifest, name="manifest")
-app.add_typer(webhooks.webhooks, name="webhooks")
-app.add_typer(telling.notify, name="notify")
-app.add_typer(telling.hooks, name="hooks")
-app.add_typer(telling.messages, name="messages")
 
 
 def main() -> None:

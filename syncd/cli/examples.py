@@ -1,6 +1,6 @@
 """What each command is used for, in lines that can be pasted into a shell.
 
-One table, by the words that call a command; `teach` puts them below its help, and the pages in
+One table, by the words that call a command; `epilog` is what stands below its help, and the pages in
 docs/ show them too. A test runs every line through the parser, so that none of them can grow
 stale, and asks for at least two of each command.
 """
@@ -150,21 +150,16 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """By the words after `syncd`; "" is `syncd` itself."""
 
 
-def teach(group: TyperGroup) -> None:
-    """Put the examples below the help of a group and of every command in it."""
-    for words, command in commands(group):
-        if lines := EXAMPLES.get(words):
-            # \b on a line of its own keeps the lines below as they are.
-            command.epilog = "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+def epilog(words: str) -> str | None:
+    """What stands below the help of the command that is called by these words."""
+    # \b on a line of its own keeps the lines below as they are.
+    lines = EXAMPLES.get(words)
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)]) if lines else None
 
 
-def commands(group: TyperGroup, words: str = "") -> Iterator[tuple[str, Any]]:
-    """Go through a group and all commands below it, each with the words that call it, in order of its name."""
-    yield words, group
-    for name in sorted(group.commands):
-        command = group.commands[name]
-        path = f"{words} {name}".lstrip()
-        if isinstance(command, TyperGroup):
-            yield from commands(command, path)
-        else:
-            yield path, command
+def commands(command: Any, words: str = "") -> Iterator[tuple[str, Any]]:
+    """Go through a command and all below it, each with the words that call it, in order of its name."""
+    yield words, command
+    if isinstance(command, TyperGroup):
+        for name in sorted(command.commands):
+            yield from commands(command.commands[name], f"{words} {name}".lstrip())

@@ -10,13 +10,15 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from syncd import courier
 from syncd.config.environment import override
 from syncd.config.lines import Place, lines
 from syncd.config.references import Secret, Surroundings, read_file
@@ -50,6 +52,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Loaded:
     absolute = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow symlinks
     around = Surroundings(absolute.parent, environ, {absolute})
     source = _read(path, around)
+    _learn_urls(source.data, around)
     try:
         config = Config.model_validate(source.data, context=around)
     except ValidationError as invalid:
@@ -62,6 +65,21 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Loaded:
         if secret.plain and source.exposed and not source.variable(place)
     )
     return Loaded(config, frozenset(around.files), tuple(sorted(warnings, key=_order)), source.problem)
+
+
+def _learn_urls(data: dict[str, Any], around: Surroundings) -> None:
+    """Have Apprise, which takes a second to get ready, asked once about all URLs that validation will ask about."""
+    urls = set[str]()
+
+    def take(url: str) -> bool:
+        urls.add(url)
+        return True
+
+    if "notify" in data:
+        with suppress(ValidationError):  # this was not yet the validation
+            Config.model_validate(data, context=replace(around, knows=take))
+        with suppress(ValueError):  # it will be met again
+            courier.learn(urls)
 
 
 @dataclass(frozen=True)

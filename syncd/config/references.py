@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +18,7 @@ from urllib.parse import unquote
 
 from pydantic import BeforeValidator, Field, ValidationInfo
 
+from syncd import courier
 from syncd.config.units import Notation
 
 _SECRET_BYTES = 64 << 10
@@ -32,13 +33,15 @@ class Surroundings:
     """What the references of a config start from, and what was met on the way.
 
     `files` are those they led to. `noted` are values that a rule of another table asks for, noted
-    even where the rest of their own table is wrong, so that every problem is found at once.
+    even where the rest of their own table is wrong, so that every problem is found at once. `knows`
+    tells if a notification can go to a URL.
     """
 
     folder: Path
     environ: Mapping[str, str]
     files: set[Path] = field(default_factory=set)
     noted: dict[str, Any] = field(default_factory=dict)
+    knows: Callable[[str], bool] = courier.knows
 
 
 class Secret:

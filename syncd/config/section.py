@@ -36,7 +36,11 @@ class Section(BaseModel):
     """A table of the config: frozen, and closed to keys that nobody knows."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, validate_default=True, use_attribute_docstrings=True
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        validate_default=True,
+        defer_build=True,  # the whole tree is built in one go, when the first config is loaded, and not part by part
     )
 
 

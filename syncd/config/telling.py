@@ -9,12 +9,11 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import logging
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -62,20 +61,9 @@ _TEXT = {"type": "string", "minLength": 1}
 _SECRET = {"anyOf": [_TEXT, *SECRET_FORMS]}
 
 
-def apprise() -> Any:
-    """Import Apprise, which takes its time, and keep its log, which names URLs, to itself."""
-    import apprise  # noqa: PLC0415 - most installations do without its weight
-
-    logger = logging.getLogger("apprise")
-    if logger.propagate:
-        logger.propagate = False
-        logger.addHandler(logging.NullHandler())
-    return apprise
-
-
 def _resolve_apprise(value: object, info: ValidationInfo) -> Secret:
     secret = resolve_secret(value, info)
-    if apprise().Apprise.instantiate(secret.text) is None:
+    if not surroundings(info).knows(secret.text):
         raise ValueError("is no URL that Apprise knows, such as slack://..., mailto://... or json://...")
     return secret
 

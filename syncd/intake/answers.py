@@ -1,4 +1,4 @@
-"""What the public listener answers, word by word, and the one exception that means "no".
+"""What the public listener answers, word by word and byte by byte, and the one exception that means "no".
 
 Every answer is JSON and never stored by a cache. Details are fixed texts: nothing that a
 client sent is said back to it, except a delivery's id, whose characters are bounded.
@@ -6,10 +6,14 @@ client sent is said back to it, except a delivery's id, whose characters are bou
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
 from typing import Literal
 
 import orjson
-from aiohttp import web
 
 from syncd.model import Receipt
 
@@ -17,6 +21,9 @@ Word = Literal[
     "address", "content_type", "flood", "internal", "malformed", "method", "not_found", "signature",
     "timeout", "too_large", "unavailable",
 ]  # fmt: skip
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+"""Said ahead of the answer itself, to a client that asks before it sends its body."""
 
 _REFUSALS: dict[Word, tuple[int, str | None]] = {
     "malformed": (400, "this is not a valid HTTP request"),
@@ -31,11 +38,6 @@ _REFUSALS: dict[Word, tuple[int, str | None]] = {
     "internal": (500, "an unexpected error, which is in the log"),
     "unavailable": (503, "this can't be stored safely now; send it again"),
 }
-_HEADERS = {
-    "Content-Type": "application/json",
-    "Cache-Control": "no-store",
-    "Server": "syncd",  # without this, aiohttp names itself and its version
-}
 
 
 class Refused(Exception):
@@ -48,17 +50,30 @@ class Refused(Exception):
         self.headers = headers or {}
 
 
-def stored(receipt: Receipt) -> web.Response:
+@dataclass(slots=True)
+class Answer:
+    """A response, but for what its connection says of itself; `head` ends with the last header's line."""
+
+    head: bytes
+    body: bytes
+
+    def encode(self, *, last: bool, old: bool, bodiless: bool) -> bytes:
+        """Write it down: the `last` one of its connection or not, for an `old` client of HTTP/1.0, without its body."""
+        connection = b"Connection: close\r\n" if last else b"Connection: keep-alive\r\n" if old else b""
+        return b"%b%b%b\r\n%b" % (self.head, _date(int(time.time())), connection, b"" if bodiless else self.body)
+
+
+def stored(receipt: Receipt) -> Answer:
     """Say that a delivery is safe, under which id, and if it was so before."""
     status = "duplicate" if receipt.duplicate else "accepted"
-    body = orjson.dumps({"status": status, "delivery": receipt.delivery})
-    return web.Response(body=body, headers=_HEADERS)
+    return _answer(200, orjson.dumps({"status": status, "delivery": receipt.delivery}))
 
 
-def refusal(word: Word, *, detail: str = "", headers: dict[str, str] | None = None) -> web.Response:
+def refusal(word: Word, *, detail: str = "", headers: dict[str, str] | None = None) -> Answer:
     """Say no."""
     status, usual = _REFUSALS[word]
-    return web.Response(status=status, body=_body(word, detail or usual), headers=_HEADERS | (headers or {}))
+    said = detail or usual
+    return _answer(status, orjson.dumps({"error": word, "detail": said} if said else {"error": word}), headers)
 
 
 def status_of(word: Word) -> int:
@@ -66,13 +81,21 @@ def status_of(word: Word) -> int:
     return _REFUSALS[word][0]
 
 
-def raw_timeout() -> bytes:
-    """Return a whole 408 response, for a connection on which no request has come together."""
-    body = _body("timeout", _REFUSALS["timeout"][1])
-    fields = {**_HEADERS, "Content-Length": str(len(body)), "Connection": "close"}
-    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    return f"HTTP/1.1 408 Request Timeout\r\n{head}\r\n".encode() + body
+def _answer(status: int, body: bytes, headers: dict[str, str] | None = None) -> Answer:
+    head = b"%bContent-Length: %d\r\n" % (_head(status), len(body))
+    for name, value in (headers or {}).items():
+        head += f"{name}: {value}\r\n".encode()
+    return Answer(head, body)
 
 
-def _body(word: Word, detail: str | None) -> bytes:
-    return orjson.dumps({"error": word, "detail": detail} if detail else {"error": word})
+@lru_cache
+def _head(status: int) -> bytes:
+    return (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
+        "Content-Type: application/json\r\nCache-Control: no-store\r\nServer: syncd\r\n"
+    ).encode()
+
+
+@lru_cache(maxsize=1)
+def _date(now: int) -> bytes:
+    return f"Date: {formatdate(now, usegmt=True)}\r\n".encode()

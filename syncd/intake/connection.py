@@ -1,136 +1,176 @@
-"""One connection: its deadline, and what it says when no request comes together on it.
+"""One connection of the public listener: its clock, whose turn it is, and what it says at the end.
 
-aiohttp has no time limit on a request's headers, and says unparsable requests with a
-traceback; both are mended here, on top of its public protocol class. Which connections there
-are is `server`'s business.
+Its requests are read by `incoming` and decided on by `receive`; which connections there are is
+`server`'s business. There is no task to a connection: each step follows from bytes, a stored
+delivery or the clock.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
-from typing import Any
-
-from aiohttp import web
+from typing import cast
 
 from syncd.intake import answers
-
-log = logging.getLogger(__name__)
+from syncd.intake.answers import Answer, Refused
+from syncd.intake.incoming import Incoming
+from syncd.intake.receive import Intake
+from syncd.intake.request import Malformed
 
 _KEEP_ALIVE = 75.0  # seconds between two requests; more than the usual 60 of a reverse proxy
-_LINGERING = 2.0  # seconds that a refused body is read on, so that the client sees the answer
+_LINGERING = 2.0  # seconds that a refused request is read on, so that the client sees the answer
 
 
-class Connection(web.RequestHandler):
-    """The HTTP protocol of one accepted socket, from accept to the last answer.
+class Connection(asyncio.Protocol):
+    """The HTTP protocol of one accepted socket, from its first byte to the last answer.
 
-    From accept, and from the first byte of each later request, `timeout()` seconds (asked
-    anew each time) are given for all of a request, headers and body. Late headers are answered
-    408 right here; a late body ends the handler's read with TimeoutError.
-    `gone` is called once the socket is closed and no handler is at work for it any more;
-    `refused` is told (word, peer, reason) of what was answered here because no handler could.
+    From the moment it stands, and from the first byte of each later request, `timeout()` seconds (asked
+    anew each time) are given for all of a request, headers and body; what is late is answered 408.
+    Requests sent ahead wait for their turn, and their client does once there is more than a read of them.
+    `gone` is called once the socket is closed and no delivery is being stored for it any more.
     """
 
-    __slots__ = ("_deadline", "_gone", "_refused", "_request", "_timeout", "_timer", "begun", "closing", "host")
+    __slots__ = (
+        "_asked", "_deadline", "_gone", "_idle", "_incoming", "_intake", "_lingers", "_loop", "_timeout", "_timer",
+        "_unread", "begun", "closing", "host", "transport",
+    )  # fmt: skip
 
     def __init__(
-        self,
-        server: web.Server,
-        *,
-        host: str,
-        timeout: Callable[[], float],
-        gone: Callable[[Connection], None],
-        refused: Callable[[answers.Word, str, str], None],
+        self, intake: Intake, *, host: str, timeout: Callable[[], float], gone: Callable[[Connection], None]
     ) -> None:
-        untyped: dict[str, Any] = {"access_log": None}  # aiohttp takes None, its annotation does not
-        super().__init__(
-            server,
-            loop=asyncio.get_running_loop(),
-            keepalive_timeout=_KEEP_ALIVE,
-            lingering_time=_LINGERING,
-            auto_decompress=False,
-            logger=log,
-            **untyped,
-        )
         self.host = host
+        self.transport: asyncio.Transport | None = None
         self.begun = False  # a byte of a request has come that is not answered yet
         self.closing = False  # the next answer is the last one
-        self._gone = gone
-        self._refused = refused
+        self._intake = intake
+        self._incoming = Incoming(intake, host)
         self._timeout = timeout
-        self._request: web.BaseRequest | None = None
+        self._gone = gone
+        self._loop = asyncio.get_running_loop()
+        self._asked = False  # the client was told to send the body
+        self._unread = False  # the client leaves its answers where they are
+        self._lingers = False  # the last answer is given, and what still comes is dropped
+        self._idle = False  # nothing is wrong if no request comes for a while
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._start_clock()
 
     @property
     def waiting(self) -> bool:
-        """Tell if the other side is still to send something, be it a request or the rest of one."""
-        return self._request is None or not self._request.content.is_eof()
+        """Tell if it is the other side's turn, be it to send a request or the rest of one."""
+        return not self._incoming.whole
+
+    # ---- what the transport calls ----
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start the clock; a TLS handshake is over by now."""
+        self.transport = cast("asyncio.Transport", transport)
+        self._wind(self._timeout())
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes from the socket; the first ones of a request start its clock."""
-        if data and self._request is None:
-            self.begun = True
-            if self._deadline is None:
-                self._start_clock()
-        super().data_received(data)
+        """Take bytes from the socket."""
+        if self._lingers or self.transport is None:
+            return
+        self._incoming.ahead += data
+        if self._incoming.whole or self._unread:
+            self.transport.pause_reading()
+        else:
+            self._go_on()
 
-    def request_begins(self, request: web.BaseRequest) -> None:
-        """Note that a request's headers are whole: from here on its handler is at work."""
-        self.begun = True
-        self._request = request
-        if self._deadline is None:  # pipelined behind another one
-            self._start_clock()
+    def pause_writing(self) -> None:
+        """Begin no other request for now: the client does not read its answers."""
+        self._unread = True
 
-    async def finish_response(
-        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> tuple[web.StreamResponse, bool]:
-        """Send a request's answer; keep the connection if all of the request was read."""
-        # Bytes of an unread body would otherwise be taken for the next request.
-        if self.closing or not request.content.is_eof():
-            resp.force_close()
-        try:
-            return await super().finish_response(request, resp, start_time)
-        finally:
-            self._request = self._deadline = None
-            self.begun = False
-            if self.transport is None:
-                self._gone(self)
+    def resume_writing(self) -> None:
+        """Go on: it does."""
+        self._unread = False
+        self._go_on()
 
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """Forget the clock; a handler that is at work may finish."""
-        super().connection_lost(exc)
+    def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002 - it makes no difference why
+        """Forget the clock; a delivery that is being stored may be."""
+        self.transport = None
+        self._incoming.close()
         if self._timer is not None:
             self._timer.cancel()
-        if self._request is None:
+        if not self._incoming.whole:
             self._gone(self)
 
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002 - quotes the request, which is not said back
-    ) -> web.StreamResponse:
-        """Answer what aiohttp could not parse (400), and what a handler did not survive."""
-        if request.writer.output_size > 0:
-            raise ConnectionError("the answer has begun already")
-        if isinstance(exc, ConnectionError):
-            log.debug("the client went away", extra={"address": self.host})
-        elif status == 400:  # noqa: PLR2004 - as aiohttp calls unparsable requests
-            self._refused("malformed", self.host, ascii(exc)[:200])
-        else:
-            self._refused("internal", self.host, "a bug of syncd")
-            log.error("a request's handler failed", exc_info=exc)
-        resp = answers.refusal("malformed" if status == 400 else "internal")  # noqa: PLR2004 - as above
-        resp.force_close()
-        return resp
+    def force_close(self) -> None:
+        """Close without another word."""
+        if self.transport is not None:
+            self.transport.close()
 
-    def _start_clock(self) -> None:
+    # ---- one request after another ----
+
+    def _go_on(self) -> None:
+        """Read on in what has come, to the end of one request; the next one is looked at when that is answered."""
+        incoming = self._incoming
+        if not self.waiting or self._unread or self._lingers or self.transport is None:
+            return
+        try:
+            begun = incoming.read()
+        except Malformed as malformed:
+            self._refuse(Refused("malformed", ascii(str(malformed))[:200]), broken=True)
+            return
+        except Exception as bug:  # noqa: BLE001 - the client is to hear of it
+            self._send(self._intake.fail(bug), broken=True)
+            return
+        if begun and not self.begun:
+            self.begun = True
+            if self._idle and not incoming.whole:
+                self._idle = False
+                self._wind(self._timeout())
+        if incoming.refused is not None:
+            self._refuse(incoming.refused)
+        elif incoming.request is None:
+            self.transport.resume_reading()
+        elif incoming.whole:
+            self._deadline = None
+            self._intake.receive(incoming.request, incoming.body, self._send)
+        else:
+            if incoming.request.asks_first and not self._asked:
+                self._asked = True
+                self.transport.write(answers.CONTINUE)
+            self.transport.resume_reading()
+
+    def _refuse(self, refused: Refused, *, broken: bool = False) -> None:
+        if self._incoming.request is not None:
+            self._send(self._intake.refuse(self._incoming.request, refused), broken=broken)
+        else:
+            self._send(self._intake.never_whole(refused.word, self.host, str(refused)), broken=broken)
+
+    def _send(self, answer: Answer, *, broken: bool = False) -> None:
+        """Answer the request in hand, and turn to the next one, or close where that can't be told from this one."""
+        incoming, request = self._incoming, self._incoming.request
+        clear = incoming.whole and not broken  # where this one ends
+        last = self.closing or not incoming.keep or not clear
+        incoming.forget()
+        if self.transport is None:
+            self._gone(self)
+            return
+        old = request is not None and request.version == "1.0"
+        bodiless = request is not None and request.method == "HEAD"
+        self.transport.write(answer.encode(last=last, old=old, bodiless=bodiless))
+        self.begun = self._asked = False
+        self._idle = True
+        if not last:
+            self._wind(_KEEP_ALIVE)
+            if incoming.ahead:
+                self.transport.pause_reading()
+                self._loop.call_soon(self._go_on)  # behind others, who wait as well
+        elif clear and not incoming.ahead:
+            self.transport.close()
+        else:  # closed at once, with bytes unread, the system would take the answer back
+            self._lingers, incoming.ahead = True, b""
+            self._wind(_LINGERING)
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+            self.transport.resume_reading()
+
+    # ---- the clock ----
+
+    def _wind(self, seconds: float) -> None:
         # One timer serves many requests: it looks at the deadline only when it rings.
-        self._deadline = self._loop.time() + self._timeout()
+        self._deadline = self._loop.time() + seconds
         if self._timer is not None and self._timer.when() > self._deadline:
             self._timer.cancel()
             self._timer = None
@@ -139,14 +179,13 @@ class Connection(web.RequestHandler):
 
     def _ring(self) -> None:
         self._timer = None
-        if self._deadline is None:
+        if self._deadline is None or self.transport is None:
             return
         if self._loop.time() < self._deadline:
             self._timer = self._loop.call_at(self._deadline, self._ring)
-        elif self._request is None:
-            if self.transport is not None:
-                self._refused("timeout", self.host, "no whole request came within server.request_timeout")
-                self.transport.write(answers.raw_timeout())
-            self.force_close()
-        elif not self._request.content.is_eof():
-            self._request.content.set_exception(TimeoutError("the request did not arrive in time"))
+        elif self._lingers or self._unread:
+            self.transport.abort()
+        elif self._idle:
+            self.transport.close()
+        else:
+            self._refuse(Refused("timeout", "it did not come whole within server.request_timeout"))

@@ -2,7 +2,7 @@
 
 Accepting is done here rather than by asyncio's server, so that a connection counts from the
 moment it is accepted, TLS handshake included, and so that what waits in the backlog is
-answered when the socket closes. What a request means is its handler's business.
+answered when the socket closes. What is said on a connection is its own business.
 """
 
 from __future__ import annotations
@@ -12,13 +12,10 @@ import logging
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from typing import Any
-
-from aiohttp import web
+from collections.abc import Callable
 
 from syncd.config import Tls
-from syncd.intake import answers
+from syncd.intake.application import Visit
 from syncd.intake.connection import Connection
 from syncd.intake.listen import let_nobody_new_in, release
 
@@ -33,40 +30,36 @@ _LAST_CALL = 1.0  # seconds that idle connections are kept when draining, for re
 _AT_THE_DOOR = 0.05  # seconds in which a connection that has begun can be complete
 _UNREAD_MS = 30_000  # that a client may leave an answer unread before the kernel drops it
 
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+Link = Connection | Visit
+"""One connection; asked for `host`, `begun`, `closing`, `waiting`, `transport` and `force_close()`."""
 
 
 class Listener:
     """Serves one socket: `open` begins accepting, `drain` ends it, answers what is there and closes.
 
-    `handler` answers requests. For a `web.Application`, set up a `web.AppRunner` and pass its
-    `server.request_handler`, and its `server.request_factory` as `factory`. `timeout` gives the
-    seconds for a whole request. `tls` may be replaced at any time; it is used for connections
-    from then on. `refused` is told (word, peer, reason) of requests that reach no handler, or that
-    break it. The listener owns `sock`; the file of a unix socket is removed with it,
+    `link` makes the protocol of a connection, given its `host`, empty for a unix socket, the
+    `timeout`, which tells the seconds for a whole request or a TLS handshake, and `gone`, to be called at
+    its end: a `Connection` or a `Visit`, but for these. `tls` may be replaced at any time; it is used for
+    connections from then on. The listener owns `sock`; the file of a unix socket is removed with it,
     unless it is `inherited` and so belongs to systemd.
     """
 
     def __init__(
         self,
         sock: socket.socket,
-        handler: Handler,
+        link: Callable[..., Link],
         *,
         timeout: Callable[[], float],
         tls: ssl.SSLContext | None = None,
-        factory: Callable[..., web.BaseRequest] | None = None,
-        refused: Callable[[answers.Word, str, str], None] = lambda *_: None,
         inherited: bool = False,
     ) -> None:
         self.tls = tls
         self._socket = sock
-        self._handler = handler
+        self._link = link
         self._timeout = timeout
-        self._factory = factory or _bare_request
-        self._refused = refused
         self._inherited = inherited
         # Each with the task that brings it up, the oldest first.
-        self._connections: dict[Connection, asyncio.Task[None]] = {}
+        self._connections: dict[Link, asyncio.Task[None]] = {}
         self._empty = asyncio.Event()
         self._empty.set()
         self._closing = False
@@ -84,7 +77,6 @@ class Listener:
     def open(self) -> None:
         """Begin to accept."""
         self._loop = asyncio.get_running_loop()
-        self._server = web.Server(self._handler, request_factory=self._make_request)
         self._resume()
 
     async def drain(self, grace: float) -> None:
@@ -121,12 +113,6 @@ class Listener:
                 log.warning("connections cut off", extra={"connections": len(late)})
             for connection in late:
                 self._drop(connection)
-        await self._server.shutdown(0.1)
-
-    def _make_request(self, message: Any, payload: Any, protocol: Any, *rest: Any) -> web.BaseRequest:
-        request = self._factory(message, payload, protocol, *rest)
-        protocol.request_begins(request)
-        return request
 
     def _resume(self) -> None:
         if not self._closing:
@@ -154,14 +140,12 @@ class Listener:
         accepted.setblocking(False)
         if accepted.family != socket.AF_UNIX:
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_MS)
-        connection = Connection(
-            self._server, host=host, timeout=self._timeout, gone=self._forget, refused=self._refused
-        )
+        connection = self._link(host=host, timeout=self._timeout, gone=self._forget)
         connection.closing = self._closing
         self._connections[connection] = self._loop.create_task(self._bring_up(connection, accepted))
         self._empty.clear()
 
-    async def _bring_up(self, connection: Connection, accepted: socket.socket) -> None:
+    async def _bring_up(self, connection: Link, accepted: socket.socket) -> None:
         seconds = self._timeout() if self.tls else None
         try:
             await self._loop.connect_accepted_socket(
@@ -187,13 +171,13 @@ class Listener:
         self._drop(next(connection for connection in waiting if connection.host == greediest))
         return True
 
-    def _drop(self, connection: Connection) -> None:
+    def _drop(self, connection: Link) -> None:
         self._connections[connection].cancel()  # a TLS handshake under way
         if connection.transport is not None:
             connection.transport.abort()
         self._forget(connection)
 
-    def _forget(self, connection: Connection) -> None:
+    def _forget(self, connection: Link) -> None:
         self._connections.pop(connection, None)
         if not self._connections:
             self._empty.set()
@@ -210,10 +194,6 @@ class Listener:
             self._socket.close()
         else:
             release(self._socket)
-
-
-def _bare_request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
-    return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())
 
 
 def tls_context(tls: Tls | None) -> ssl.SSLContext | None:

@@ -213,8 +213,9 @@ class Journal(Protocol):
     arrived: asyncio.Event
     """Set when a delivery was stored; the one who reads the inbox clears it."""
 
-    trouble: str | None
-    """Why the last transaction failed; None once one that wrote something has succeeded."""
+    @property
+    def trouble(self) -> str | None:
+        """Why the last transaction failed; None once one that wrote something has succeeded."""
 
     @property
     def holding(self) -> Holding:
@@ -223,7 +224,7 @@ class Journal(Protocol):
     puzzled: asyncio.Event
     """Set when there is a question to ask; the one who asks them clears it."""
 
-    async def accept(self, arrival: Arrival) -> Receipt:
+    def accept(self, arrival: Arrival) -> asyncio.Future[Receipt]:
         """Store a delivery, or find that it is here already."""
 
     async def inbox(self, limit: int) -> Sequence[Delivery]:
@@ -262,7 +263,7 @@ class Journal(Protocol):
     async def rewrite_all(self) -> None:
         """Mark every manifest as behind, for when the way they are written has changed."""
 
-    async def manifested(self, folders: Sequence[Manifested], exports: Sequence[tuple[int, dict[str, Any]]]) -> None:
+    async def manifested(self, done: Sequence[Manifested], exports: Sequence[tuple[int, dict[str, Any]]]) -> None:
         """Record which manifests are on disk, and what the index says of them.
 
         The files that a folder's manifest no longer names are free for removal from then on.
@@ -280,13 +281,13 @@ class Journal(Protocol):
     async def emptied(self, limit: int) -> Sequence[tuple[str, int]]:
         """Folders of which no manifest names a file any more, each with the change since which it is so."""
 
-    async def clearing(self, folders: Sequence[tuple[str, int]]) -> Sequence[tuple[str, int]]:
+    async def clearing(self, empty: Sequence[tuple[str, int]]) -> Sequence[tuple[str, int]]:
         """Record that these folders' manifests are about to go; returns those that nothing is in any more.
 
         The index names none of them until their manifest is written anew.
         """
 
-    async def cleared(self, folders: Sequence[tuple[str, int]]) -> None:
+    async def cleared(self, empty: Sequence[tuple[str, int]]) -> None:
         """Record that these folders are gone, unless something has come there since; their names stay theirs."""
 
     async def prune(self, before: float) -> int:

@@ -6,6 +6,7 @@ none is lost and none is invented, and only if somebody wants it. Who was told w
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ def record(db: sqlite3.Connection, rules: Rules, at: float, event: str, subject:
 
 def published(db: sqlite3.Connection, rules: Rules, done: Published) -> None:
     """Note that a file, or an export's folder, is visible under its key."""
+    if not rules.wanted:
+        return
     facts: dict[str, Any] = {"path": done.key, "sha256": done.fetched.sha256, "bytes": done.fetched.bytes}
     if done.files is None:
         facts["superseded"] = done.placement.superseded
@@ -103,7 +106,8 @@ def decided(db: sqlite3.Connection, rules: Rules, at: float, decision: Decision)
     for news in decision.news:
         facts = {**dict(news.facts), "title": news.title, "source": delivery.source, "delivery": delivery.id}
         record(db, rules, at, news.name, news.subject, facts)
-    db.execute("DELETE FROM batches WHERE seq = ?", (delivery.seq,))  # what an earlier reading made of it
+    if delivery.replayed_at is not None:  # what an earlier reading made of it
+        db.execute("DELETE FROM batches WHERE seq = ?", (delivery.seq,))
     if decision.batch and decision.outcome != "ignored" and wants(rules, BATCH_COMPLETED):
         values = (delivery.seq, decision.batch, orjson.dumps(decision.notes).decode())
         db.execute("INSERT INTO batches VALUES (?, ?, ?)", values)
@@ -129,17 +133,22 @@ def status_changed(db: sqlite3.Connection, rules: Rules, at: float, old: str, st
     record(db, rules, at, "template.status", name, facts)
 
 
-def batches_completed(db: sqlite3.Connection, rules: Rules, at: float, visuals: Sequence[int], seq: int) -> None:
+def batches_completed(
+    db: sqlite3.Connection, rules: Rules, at: float, visuals: Sequence[int], seqs: Sequence[int]
+) -> None:
     """Note, each once, the batches of which nothing waits any more, and how they ended.
 
-    Looked at are those that announced a version of these visuals, and that of the delivery numbered `seq`.
+    Looked at are those that announced a version of these visuals, and those of the deliveries numbered `seqs`.
     """
+    if db.execute("SELECT 1 FROM batches LIMIT 1").fetchone() is None:
+        return
     rows = db.execute(
-        "DELETE FROM batches WHERE seq IN (SELECT ? UNION SELECT announced.seq FROM announced JOIN assets USING (asset)"
+        "DELETE FROM batches WHERE seq IN (SELECT value FROM json_each(?)"
+        " UNION SELECT announced.seq FROM announced JOIN assets USING (asset)"
         " WHERE visual IN (SELECT value FROM json_each(?)))"
         " AND NOT EXISTS (SELECT 1 FROM announced JOIN assets USING (asset)"
         " WHERE announced.seq = batches.seq AND state IN ('pending', 'held')) RETURNING *",
-        (seq, orjson.dumps(visuals).decode()),
+        (json.dumps(seqs), json.dumps(visuals)),
     ).fetchall()
     for row in rows:
         facts = {"batch": row["batch"], "errors": orjson.loads(row["errors"]), **_outcome(db, row["seq"])}

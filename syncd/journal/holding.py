@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from syncd.journal.visuals import order_of, withdraw
 from syncd.model import Fetched, Job, held_key
 
 Ask = Callable[[Callable[[sqlite3.Connection], Any]], asyncio.Future[Any]]
+Look = Callable[[Callable[[sqlite3.Connection], Any]], Awaitable[Any]]
 Tell = Callable[[Rules, Callable[[sqlite3.Connection], Any]], Any]
 
 _RULES = "gates"  # the fact by which a change of them is noticed, be it made while nobody ran
@@ -144,8 +145,9 @@ def match(db: sqlite3.Connection, there: Mapping[int, int], rules: Rules, now: f
 class SqliteHolding:
     """These verbs as the daemon asks them: each returns once it is on stable storage, or raises JournalUnavailable."""
 
-    def __init__(self, ask: Ask, tell: Tell) -> None:
+    def __init__(self, ask: Ask, look: Look, tell: Tell) -> None:
         self._ask = ask
+        self._look = look
         self._tell = tell
 
     async def review(self, rules: Rules, limit: int, now: float) -> Reviewed:
@@ -155,12 +157,12 @@ class SqliteHolding:
 
     async def opened(self) -> list[tuple[Job, Fetched]]:
         """Held files that may be visible now; of a batch all or none."""
-        found: list[tuple[Job, Fetched]] = await self._ask(opened)
+        found: list[tuple[Job, Fetched]] = await self._look(opened)
         return found
 
     async def withdrawn(self, limit: int) -> list[tuple[str, int]]:
         """Keys of files to be held that no manifest names any more, each with its asset."""
-        found: list[tuple[str, int]] = await self._ask(lambda db: withdrawn(db, limit))
+        found: list[tuple[str, int]] = await self._look(lambda db: withdrawn(db, limit))
         return found
 
     async def set_aside(self, files: Sequence[tuple[str, int]], rules: Rules, now: float) -> None:

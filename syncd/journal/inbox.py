@@ -11,8 +11,10 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
+import orjson
+
 from syncd.journal import Decision, Finished, Question, Rules, gates, happenings, holding
-from syncd.journal.keys import key_of
+from syncd.journal.keys import Register, add_visual, key_of
 from syncd.journal.rows import asset_text, delivery_of
 from syncd.journal.visuals import rerank, revive, versions, visual_of
 from syncd.model import Arrival, Asset, Delivery, Receipt, Template, TemplateStatus, rank
@@ -37,7 +39,7 @@ def accept(db: sqlite3.Connection, arrival: Arrival, body_sha256: bytes, signed:
             name = f"{name}.{arrival.received_at:.0f}"  # the same text again, long after: a delivery of its own
     values = (
         name, arrival.source, signed, body_sha256, arrival.hint,
-        json.dumps(arrival.headers), arrival.body, arrival.received_at,
+        orjson.dumps(arrival.headers).decode(), arrival.body, arrival.received_at,
     )  # fmt: skip
     stored = db.execute(
         "INSERT OR IGNORE INTO deliveries(id, source, signed, body_sha256, hint, headers, body, received_at)"
@@ -61,30 +63,41 @@ def digests(arrival: Arrival) -> tuple[bytes, bytes | None]:
     return body, hashlib.sha256(arrival.signed_at.encode() + b"." + arrival.body).digest()
 
 
-def decide(db: sqlite3.Connection, decision: Decision, rules: Rules, now: float) -> list[Finished]:
-    """Record what one delivery says; returns the deliveries of which nothing waits any more, this one or older."""
-    delivery = decision.delivery
-    if decision.ask_at is not None:
-        return _put_off(db, decision, rules, now)
-    if decision.status is not None:
-        _note_status(db, decision.status, delivery, rules, now)
-        if rules.approved is not None:
-            holding.review(db, rules, _REVIEWED, now)
-    happenings.decided(db, rules, now, decision)
-    visuals = []
-    for asset in decision.assets:
-        _note_template(db, asset.template)
-        visuals.append(_announce(db, delivery, asset, rules, now))
-    db.execute(
-        "UPDATE deliveries SET read = 1, ask_at = NULL, event = ?, outcome = ?, reason = ? WHERE seq = ?",
-        (decision.event, decision.outcome, decision.reason, delivery.seq),
+def decide(db: sqlite3.Connection, decisions: Sequence[Decision], rules: Rules, now: float) -> list[Finished]:
+    """Record what deliveries say, one after the other; returns those of which nothing waits any more, or older ones."""
+    register = Register(db, rules.naming)
+    names: dict[str, str] = {}  # of templates, as they are noted
+    read, visuals, idle = [], [], []
+    for decision in decisions:
+        delivery = decision.delivery
+        if decision.ask_at is not None:
+            _put_off(db, decision, rules, now)
+            continue
+        if decision.status is not None:
+            names.clear()
+            _note_status(db, decision.status, delivery, rules, now)
+            if rules.approved is not None:
+                holding.review(db, rules, _REVIEWED, now)
+        happenings.decided(db, rules, now, decision)
+        seen = []
+        for asset in decision.assets:
+            if names.get(asset.template.id) != asset.template.name:
+                names[asset.template.id] = asset.template.name
+                _note_template(db, asset.template)
+            seen += _announce(register, delivery, asset, rules, now)
+        visuals += seen
+        if len(seen) == len(decision.assets):
+            idle.append(delivery.seq)
+        if decision.batch and decision.assets and rules.whole_batches:
+            db.execute("INSERT OR IGNORE INTO whole VALUES (?)", (delivery.seq,))
+        read.append((decision.event, decision.outcome, decision.reason, delivery.seq))
+    db.executemany(
+        "UPDATE deliveries SET read = 1, ask_at = NULL, event = ?, outcome = ?, reason = ? WHERE seq = ?", read
     )
-    if decision.batch and decision.assets and rules.whole_batches:
-        db.execute("INSERT OR IGNORE INTO whole VALUES (?)", (delivery.seq,))
-    return finish(db, visuals, rules, now, delivery.seq)
+    return finish(db, visuals, rules, now, idle)
 
 
-def _put_off(db: sqlite3.Connection, decision: Decision, rules: Rules, now: float) -> list[Finished]:
+def _put_off(db: sqlite3.Connection, decision: Decision, rules: Rules, now: float) -> None:
     """Leave a delivery unread until the platform has said what it announces; what it tells people is told once."""
     happenings.decided(db, rules, now, decision)
     db.execute(
@@ -92,7 +105,6 @@ def _put_off(db: sqlite3.Connection, decision: Decision, rules: Rules, now: floa
         " event = ?, outcome = ?, reason = ? WHERE seq = ?",
         (decision.ask_at, decision.event, decision.outcome, decision.reason, decision.delivery.seq),
     )
-    return []
 
 
 def questions(db: sqlite3.Connection, limit: int, held: frozenset[int]) -> list[Question]:
@@ -105,38 +117,48 @@ def questions(db: sqlite3.Connection, limit: int, held: frozenset[int]) -> list[
     return [Question(delivery_of(row), row["ask_at"], row["asked"]) for row in rows]
 
 
-def _announce(db: sqlite3.Connection, delivery: Delivery, asset: Asset, rules: Rules, now: float) -> int:
-    """Record that an asset was announced, as a job if it is wanted; returns its visual."""
-    visual = visual_of(db, asset)
+def _announce(register: Register, delivery: Delivery, asset: Asset, rules: Rules, now: float) -> list[int]:
+    """Record that an asset was announced, as a job if it is wanted; returns its visual if that was known before.
+
+    The first version of a new one waits in any case, and nobody else waits for it.
+    """
+    db = register.db
+    visual, identities = visual_of(db, asset)
+    if visual is None:
+        visual, key = add_visual(register, asset, identities, delivery.received_at, rules)
+        _add(db, delivery, asset, visual, key, rules)
+        return []
     mine = rank(asset.version, delivery.seq)
     known = (row for row in versions(db, visual) if asset.kind == "export" or rank(row["version"], row["seq"]) == mine)
     same = next(known, None)
     if same is None:
-        number = _add(db, delivery, asset, visual, rules)
+        number = _add(db, delivery, asset, visual, None, rules)
     else:
         number = same["asset"]
         _announce_again(db, same, delivery, asset, rules, now)
-    db.execute("INSERT OR IGNORE INTO announced VALUES (?, ?)", (delivery.seq, number))
+        db.execute("INSERT OR IGNORE INTO announced VALUES (?, ?)", (delivery.seq, number))
     rerank(db, visual, rules, now)
     wanted = db.execute("SELECT 1 FROM assets WHERE asset = ? AND state = 'pending' AND key IS NULL", (number,))
     if wanted.fetchone():
-        key = key_of(db, asset, visual, delivery.received_at, rules)
+        key = key_of(register, asset, visual, delivery.received_at, rules)
         db.execute("UPDATE assets SET key = ? WHERE asset = ?", (key, number))
-    return visual
+    return [visual]
 
 
-def _add(db: sqlite3.Connection, delivery: Delivery, asset: Asset, visual: int, rules: Rules) -> int:
+def _add(db: sqlite3.Connection, delivery: Delivery, asset: Asset, visual: int, key: str | None, rules: Rules) -> int:
     values = (
         visual, asset.lane, asset.source, asset.id, asset.version, delivery.seq, delivery.id, asset_text(asset),
-        delivery.received_at, delivery.asked_at, delivery.asked_at + rules.give_up_after,
+        delivery.received_at, key, delivery.asked_at, delivery.asked_at + rules.give_up_after,
         gates.design_of(db, asset, visual, rules),
     )  # fmt: skip
     number = db.execute(
         "INSERT INTO assets(visual, lane, source, platform_id, version, seq, delivery, detail,"
-        " received_at, next_at, give_up_at, design, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending')",
+        " received_at, key, next_at, give_up_at, design, state)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending')",
         values,
     ).lastrowid
     assert number is not None  # noqa: S101 - an INSERT always has one; this is for the type checker
+    db.execute("INSERT INTO announced VALUES (?, ?)", (delivery.seq, number))
     return number
 
 
@@ -198,22 +220,26 @@ def _note_status(db: sqlite3.Connection, status: TemplateStatus, delivery: Deliv
         happenings.status_changed(db, rules, now, old, status, delivery.id)
 
 
-def finish(db: sqlite3.Connection, visuals: Sequence[int], rules: Rules, now: float, seq: int = 0) -> list[Finished]:
+def finish(
+    db: sqlite3.Connection, visuals: Sequence[int], rules: Rules, now: float, seqs: Sequence[int] = ()
+) -> list[Finished]:
     """Call deliveries processed once none of their assets waits any more; returns which.
 
-    Looked at are those that announced a version of these visuals, and the one numbered `seq`.
+    Looked at are those that announced a version of these visuals, and those numbered `seqs`.
     """
+    if not visuals and not seqs:
+        return []
     gates.open_whole(db, visuals, rules, now)
-    happenings.batches_completed(db, rules, now, visuals, seq)
+    happenings.batches_completed(db, rules, now, visuals, seqs)
     finished = db.execute(
         "UPDATE deliveries SET outcome = 'processed' WHERE outcome = 'accepted' AND read = 1 AND seq IN"
-        " (SELECT ? UNION SELECT announced.seq FROM announced JOIN assets USING (asset)"
+        " (SELECT value FROM json_each(?) UNION SELECT announced.seq FROM announced JOIN assets USING (asset)"
         " WHERE visual IN (SELECT value FROM json_each(?)))"
         " AND NOT EXISTS (SELECT 1 FROM announced JOIN assets USING (asset)"
         " WHERE announced.seq = deliveries.seq AND state = 'pending') RETURNING source, event",
-        (seq, json.dumps(visuals)),
+        (json.dumps(seqs), json.dumps(visuals)),
     )
-    return [Finished(row["source"], row["event"]) for row in finished.fetchall()]
+    return [Finished(source, event) for source, event in finished.fetchall()]
 
 
 def prune(db: sqlite3.Connection, before: float, limit: int = 500) -> int:

@@ -91,7 +91,7 @@ def rehearse(db: sqlite3.Connection, decision: Decision, rules: Rules, now: floa
     db.execute("SAVEPOINT rehearsal")
     try:
         db.execute("DELETE FROM announced WHERE seq = ?", (delivery.seq,))  # what an earlier reading made of it
-        decide(db, replace(decision, delivery=delivery), rules, now)
+        decide(db, [replace(decision, delivery=delivery)], rules, now)
         announced = db.execute("SELECT asset FROM announced WHERE seq = ? ORDER BY asset", (delivery.seq,)).fetchall()
         return [_mended(db, asset) for (asset,) in announced]
     finally:

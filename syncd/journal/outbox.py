@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -21,6 +21,7 @@ from syncd.journal.happenings import Happening, record
 
 Result = TypeVar("Result")
 Ask = Callable[[Callable[[sqlite3.Connection], Any]], asyncio.Future[Any]]
+Look = Callable[[Callable[[sqlite3.Connection], Any]], Awaitable[Any]]
 MessageState = Literal["pending", "sent", "failed"]
 
 GONE = "its target is no longer in the config"
@@ -159,9 +160,10 @@ class Outbox:
     `heard` is set when something may have happened that is to be told; the one who tells clears it.
     """
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: Ask, look: Look) -> None:
         self.heard = asyncio.Event()
         self._ask = ask
+        self._look = look
 
     async def enlist(self, listeners: Collection[str], now: float) -> None:
         """Have just these targets."""
@@ -184,7 +186,7 @@ class Outbox:
 
     async def untold(self, listener: str, on: Sequence[str], limit: int) -> list[Happening]:
         """What a target is to be told next."""
-        found: list[Happening] = await self._ask(lambda db: untold(db, listener, on, limit))
+        found: list[Happening] = await self._look(lambda db: untold(db, listener, on, limit))
         return found
 
     async def compose(self, message: Message, upto: int) -> None:
@@ -193,7 +195,7 @@ class Outbox:
 
     async def waiting(self, listener: str) -> Message | None:
         """The message that a target gets next."""
-        message: Message | None = await self._ask(lambda db: waiting(db, listener))
+        message: Message | None = await self._look(lambda db: waiting(db, listener))
         return message
 
     async def settle(self, message: Message) -> None:
@@ -203,5 +205,5 @@ class Outbox:
     async def heard_from(self, source: str) -> float | None:
         """When the newest delivery of a source was received."""
         query = "SELECT received_at FROM deliveries WHERE source = ? ORDER BY seq DESC LIMIT 1"
-        row = await self._ask(lambda db: db.execute(query, (source,)).fetchone())
+        row = await self._look(lambda db: db.execute(query, (source,)).fetchone())
         return None if row is None else row[0]

@@ -16,7 +16,7 @@ import orjson
 from syncd.journal import Again, Dropped, Ending, Finished, GaveUp, Placement, Published, Rules, happenings
 from syncd.journal.gates import closed, closed_design, look_again
 from syncd.journal.inbox import finish
-from syncd.journal.keys import key_of, versioned_key
+from syncd.journal.keys import Register, key_of, versioned_key
 from syncd.journal.rows import asset_of, fetched_of, fetched_text, files_text, job_of, without_query
 from syncd.journal.visuals import (
     NEWER_ANNOUNCED,
@@ -25,27 +25,28 @@ from syncd.journal.visuals import (
     order_of,
     rerank,
     retire,
+    siblings,
     supersede,
     thin,
-    touch,
     versions,
     withdraw,
 )
 from syncd.model import Fetched, Job, held_key
 
 
-def place(db: sqlite3.Connection, job: Job, fetched: Fetched, rules: Rules) -> Placement | str:
+def place(register: Register, job: Job, fetched: Fetched, rules: Rules) -> Placement | str:
     """Decide where a fetched file goes, against what is visible at this moment or may be after a crash."""
-    row = db.execute("SELECT * FROM assets WHERE asset = ?", (job.row,)).fetchone()
+    db, known = register.db, siblings(register.db, job.row)
+    row = next((row for row in known if row["asset"] == job.row), None)
     if row is not None and row["state"] == "held":
         return str(row["reason"])  # its earlier file was taken back meanwhile
     if row is None or row["state"] != "pending":
         return NEWER_ANNOUNCED
     if job.asset.kind == "export":
-        key = key_of(db, job.asset, row["visual"], row["received_at"], rules)
+        key = key_of(register, job.asset, row["visual"], row["received_at"], rules)
         assert key is not None  # noqa: S101 - an export's key needs no content
         return Placement(job.row, key, None, superseded=False)  # not the row's: published as a file it has an extension
-    known = [other for other in versions(db, row["visual"]) if other["asset"] != row["asset"]]
+    known.remove(row)
     newer = sum(
         order_of(other) > order_of(row) and (other["folder"] is not None or other["placing"] is not None)
         for other in known
@@ -55,7 +56,7 @@ def place(db: sqlite3.Connection, job: Job, fetched: Fetched, rules: Rules) -> P
         return NEWER_PUBLISHED
     if reason := closed(db, row, known, rules):
         return _placed(db, Placement(job.row, held_key(job.row), None, superseded=False, closed=reason), fetched)
-    key = row["key"] or key_of(db, job.asset, row["visual"], row["received_at"], rules, fetched.sha256)
+    key = row["key"] or key_of(register, job.asset, row["visual"], row["received_at"], rules, fetched.sha256)
     assert key is not None  # noqa: S101 - only an unknown content can leave a key open
     here = next((other for other in known if other["folder"] is not None and other["key"] == key), None)
     # A lost file goes back to where it was, and a withdrawn one, also that of an older version beside the newest.
@@ -66,10 +67,10 @@ def place(db: sqlite3.Connection, job: Job, fetched: Fetched, rules: Rules) -> P
         here = next(filter(is_shown, known), None)
     keep_as = former = None
     if newer and (here is not None or in_line):
-        key = versioned_key(db, key, row, rules)
+        key = versioned_key(register, key, row, rules)
     elif here is not None and rules.keep_versions > 1 and here["sha256"] != fetched.sha256:
         former = here["key"]
-        keep_as = versioned_key(db, former, here, rules)
+        keep_as = versioned_key(register, former, here, rules)
     first = row["folder"] is None and all(other["folder"] is None for other in known)
     return _placed(db, Placement(job.row, key, keep_as, bool(newer), former, first=first), fetched)
 
@@ -101,33 +102,38 @@ def forget_placing(db: sqlite3.Connection) -> None:
 
 def settle(db: sqlite3.Connection, endings: Sequence[Ending], rules: Rules, now: float) -> list[Finished]:
     """Record how jobs ended; returns the deliveries that this finished."""
+    folders: dict[str, str] = {}
     for ending in endings:
-        _settle(db, ending, rules, now)
+        match ending:
+            case Published() if ending.placement.closed:
+                _hold(db, ending, rules)
+            case Published():
+                _publish(db, ending, rules, folders)
+            case Again():
+                _wait(db, ending, now)
+            case GaveUp():
+                _give_up(db, ending, rules, now)
+            case Dropped():
+                pass  # that it is not wanted was recorded as it was found
+    db.executemany(
+        "INSERT INTO folders(folder, template_id) VALUES (?, ?)"
+        " ON CONFLICT DO UPDATE SET change = change + 1, template_id = excluded.template_id",
+        folders.items(),
+    )
     rows = json.dumps([ending.job.row for ending in endings])
     visuals = db.execute("SELECT DISTINCT visual FROM assets WHERE asset IN (SELECT value FROM json_each(?))", (rows,))
     return finish(db, [visual for (visual,) in visuals], rules, now)
 
 
-def _settle(db: sqlite3.Connection, ending: Ending, rules: Rules, now: float) -> None:
-    match ending:
-        case Published():
-            _publish(db, ending, rules)
-        case Again():
-            _wait(db, ending, now)
-        case GaveUp():
-            _give_up(db, ending, rules, now)
-        case Dropped():
-            pass  # that it is not wanted was recorded as it was found
+def _publish(db: sqlite3.Connection, done: Published, rules: Rules, folders: dict[str, str]) -> None:
+    """Record a visible file, and what that makes of the version it replaces.
 
-
-def _publish(db: sqlite3.Connection, done: Published, rules: Rules) -> None:
-    """Record a visible file, and what that makes of the version it replaces."""
-    before = db.execute("SELECT * FROM assets WHERE asset = ?", (done.job.row,)).fetchone()
-    if done.placement.closed:
-        _hold(db, before, done, rules)
-        return
+    `folders` are those that have changed, each with the template of the file that came last.
+    """
+    rows = siblings(db, done.job.row)
+    before = next(row for row in rows if row["asset"] == done.job.row)
     folder = done.key.rpartition("/")[0] if done.files is None else None
-    same = has_file(db, before) and (before["key"], before["sha256"]) == (done.key, done.fetched.sha256)
+    same = (before["key"], before["sha256"]) == (done.key, done.fetched.sha256) and has_file(db, before)
     values = (
         done.key, folder, done.fetched.type, done.fetched.bytes, done.fetched.sha256,
         without_query(done.fetched.url), before["published_at"] if same else done.at,
@@ -144,15 +150,10 @@ def _publish(db: sqlite3.Connection, done: Published, rules: Rules) -> None:
         row = (done.job.row, done.key, files_text(done.files), len(done.files), total, done.archive_key)
         db.execute("INSERT OR REPLACE INTO exports VALUES (?, ?, ?, ?, ?, ?, 0, NULL)", row)
     elif folder is not None:
-        here = done.key, done.placement.keep_as
-        db.execute(  # it may have been set aside in time; where it is needed and not there, it is fetched again
-            "UPDATE assets SET held = 1 WHERE held = 2 AND asset IN (SELECT asset FROM removals WHERE key IN (?, ?))",
-            here,
-        )
-        db.execute("DELETE FROM removals WHERE key IN (?, ?)", here)
-        touch(db, folder)
-        db.execute("UPDATE folders SET template_id = ? WHERE folder = ?", (done.job.asset.template.id, folder))
-        _leave_one_published(db, before["visual"], done, rules)
+        _keep(db, done.key, done.placement.keep_as)
+        folders[folder] = done.job.asset.template.id
+        if len(rows) > 1:
+            _leave_one_published(db, before["visual"], done, rules)
         if (kept := done.placement.keep_as) is not None:  # the version that it was kept for may have gone meanwhile
             withdraw(db, done.job.row, kept, kept.rpartition("/")[0])
     if not same:
@@ -161,11 +162,27 @@ def _publish(db: sqlite3.Connection, done: Published, rules: Rules) -> None:
         look_again(db, before["design"])
 
 
-def _hold(db: sqlite3.Connection, before: sqlite3.Row, done: Published, rules: Rules) -> None:
+def _keep(db: sqlite3.Connection, *here: str | None) -> None:
+    """Have files not removed that were to be: others are there now."""
+    if (
+        db.execute(
+            "SELECT 1 FROM removals WHERE key = ? UNION ALL SELECT 1 FROM removals WHERE key = ?", here
+        ).fetchone()
+        is None
+    ):
+        return
+    db.execute(  # it may have been set aside in time; where it is needed and not there, it is fetched again
+        "UPDATE assets SET held = 1 WHERE held = 2 AND asset IN (SELECT asset FROM removals WHERE key IN (?, ?))", here
+    )
+    db.execute("DELETE FROM removals WHERE key IN (?, ?)", here)
+
+
+def _hold(db: sqlite3.Connection, done: Published, rules: Rules) -> None:
     """Record a file that is fetched and may not be visible yet. One that it replaces goes, if it was visible.
 
     Where the gate has opened since it was placed, it stays a job, which needs no download any more.
     """
+    before = db.execute("SELECT * FROM assets WHERE asset = ?", (done.job.row,)).fetchone()
     if before["folder"] is not None:
         withdraw(db, done.job.row, before["key"], before["folder"])
     reason = closed(db, before, versions(db, before["visual"]), rules)

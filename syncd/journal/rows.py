@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +26,39 @@ from syncd.model import (
     TemplateStatus,
 )
 
+_ASSET = tuple(Asset.__dataclass_fields__)
+_values_of = attrgetter(*_ASSET)
+
+# Announcements repeat the templates and formats of those before them.
+_template = lru_cache(maxsize=256)(Template)
+_format = lru_cache(maxsize=256)(Format)
+
 
 def asset_text(asset: Asset) -> str:
     """Write an asset as JSON."""
-    return orjson.dumps(asset).decode()
+    fields = dict(zip(_ASSET, _values_of(asset), strict=True))
+    return orjson.dumps(fields, default=_part, option=orjson.OPT_PASSTHROUGH_DATACLASS).decode()
+
+
+def _part(part: Template | Format) -> dict[str, Any]:
+    """What orjson would make of it by itself, in a tenth of the time."""
+    if isinstance(part, Template):
+        return {"id": part.id, "name": part.name}
+    return {"id": part.id, "width": part.width, "height": part.height, "unit": part.unit}
 
 
 def asset_of(text: str) -> Asset:
     """Read an asset back."""
     fields = orjson.loads(text)
-    fields["template"] = Template(**fields["template"])
-    fields["project"] = Template(**fields["project"])
-    fields["branch"] = Template(**fields.get("branch", {}))
-    fields["format"] = Format(**fields["format"])
+    fields["template"] = _template(**fields["template"])
+    fields["project"] = _template(**fields["project"])
+    fields["branch"] = _template(**fields.get("branch", {}))
+    fields["format"] = _format(**fields["format"])
     return Asset(**fields)
+
+
+DELIVERY = "seq, id, source, hint, headers, body, received_at, replayed_at"
+"""The columns of a stored request."""
 
 
 def delivery_of(row: sqlite3.Row) -> Delivery:
@@ -47,11 +68,15 @@ def delivery_of(row: sqlite3.Row) -> Delivery:
         id=row["id"],
         source=row["source"],
         hint=row["hint"],
-        headers=tuple((name, value) for name, value in json.loads(row["headers"])),
+        headers=tuple(map(tuple, orjson.loads(row["headers"]))),
         body=row["body"],
         received_at=row["received_at"],
         replayed_at=row["replayed_at"],
     )
+
+
+JOB = "asset, visual, detail, key, delivery, received_at, attempts, goes, give_up_at, held"
+"""The columns of a job."""
 
 
 def job_of(row: sqlite3.Row) -> Job:
@@ -70,20 +95,20 @@ def job_of(row: sqlite3.Row) -> Job:
     )
 
 
-def listed_of(row: sqlite3.Row) -> Listed:
+_LISTED = "key, detail, type, bytes, sha256, source_url, received_at, published_at, delivery, state"
+
+
+def _listed_of(row: sqlite3.Row) -> Listed:
     """Read a visible file with what its manifest says of it."""
+    key, detail, type_, size, sha256, source_url, received_at, published_at, delivery, state = row
+    asset = orjson.loads(detail)
+    template, format_ = asset["template"], asset["format"]
     return Listed(
-        key=row["key"],
-        asset=asset_of(row["detail"]),
-        type=row["type"],
-        bytes=row["bytes"],
-        sha256=row["sha256"],
-        source_url=row["source_url"],
-        received_at=row["received_at"],
-        published_at=row["published_at"],
-        delivery=row["delivery"],
-        superseded=row["state"] == "superseded",
-    )
+        key, asset["id"], asset["sharing_id"], asset["version"], asset["kind"], type_, size, sha256,
+        _template(template["id"], template["name"]),
+        _format(format_["id"], format_["width"], format_["height"], format_["unit"]),
+        source_url, received_at, published_at, asset["view_url"], asset["edit_url"], delivery, state == "superseded",
+    )  # fmt: skip
 
 
 def files_text(files: tuple[ExportFile, ...]) -> str:
@@ -98,7 +123,8 @@ def files_of(text: str) -> tuple[ExportFile, ...]:
 
 def fetched_text(fetched: Fetched) -> str:
     """Write what is known of a download as JSON."""
-    return orjson.dumps(fetched, default=str).decode()
+    fields = {name: getattr(fetched, name) for name in Fetched.__dataclass_fields__}
+    return orjson.dumps({**fields, "path": str(fetched.path)}).decode()
 
 
 def fetched_of(text: str) -> Fetched:
@@ -128,13 +154,13 @@ def _folder_line_of(row: sqlite3.Row) -> FolderLine:
 
 def stale_folder_of(db: sqlite3.Connection, row: sqlite3.Row) -> FolderContents:
     """A folder with everything that its manifest lists."""
-    listed = db.execute("SELECT * FROM assets WHERE folder = ? ORDER BY key", (row["folder"],))
+    listed = db.execute(f"SELECT {_LISTED} FROM assets WHERE folder = ? ORDER BY key", (row["folder"],))  # noqa: S608 - from above
     template = db.execute("SELECT * FROM templates WHERE id = ?", (row["template_id"],)).fetchone()
     status = None
     if template is not None:
         named = Template(template["id"], template["name"])
         status = TemplateStatus(named, template["status"], template["status_updated_at"])
-    return FolderContents(row["folder"], row["change"], row["sequence"], tuple(map(listed_of, listed)), status)
+    return FolderContents(row["folder"], row["change"], row["sequence"], tuple(map(_listed_of, listed)), status)
 
 
 def stale_export_of(row: sqlite3.Row) -> ExportContents:

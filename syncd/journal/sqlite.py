@@ -1,8 +1,8 @@
-"""The embedded journal: one SQLite file, one writing thread, group commit.
+"""The embedded journal: the protocol's verbs over one SQLite file.
 
-Whatever asks for a change while a commit is under way waits for the next one, and all of
-that shares one transaction and one sync to the disk. The verbs are the protocol's; what they
-mean is in `inbox`, `visuals`, `keys`, `placing`, `holding` and `outbox`. Nothing here reads the config.
+What changes something goes through `commits`, which share a sync to the disk; what only reads does
+not wait for them. What the verbs mean is in `inbox`, `visuals`, `keys`, `placing`, `folders`, `holding`
+and `outbox`. Nothing here reads the config.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import json
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,127 +25,70 @@ from syncd.journal import (
     Placement,
     Question,
     Rules,
-    happenings,
+    folders,
     inbox,
     lock_path,
     outbox,
     placing,
 )
+from syncd.journal.commits import Commits
 from syncd.journal.holding import SqliteHolding
+from syncd.journal.keys import Register
 from syncd.journal.outbox import Outbox
-from syncd.journal.rows import delivery_of, index_of, job_of, stale_export_of, stale_folder_of
+from syncd.journal.rows import DELIVERY, JOB, delivery_of, index_of, job_of
 from syncd.journal.schema import connect
-from syncd.model import HELD, Arrival, Delivery, ExportContents, Fetched, FolderContents, FolderLine, Job, Lane, Receipt
+from syncd.model import Arrival, Delivery, ExportContents, Fetched, FolderContents, FolderLine, Job, Lane, Receipt
 from syncd.owner import sole_owner
 
 _LOOK_ANYWAY = 10
 """How often at least `disturbed` asks SQLite itself: a clock may be too coarse to tell two writes apart."""
 
 Result = TypeVar("Result")
-Work = Callable[[sqlite3.Connection], Any]
-
-_IN_A_TURN = 16
 
 
 class SqliteJournal:
     """The journal in one SQLite file. Open it with `open_journal`."""
 
-    def __init__(
-        self,
-        db: sqlite3.Connection,
-        path: Path,
-        loop: asyncio.AbstractEventLoop,
-        committed: Callable[[float], None],
-    ) -> None:
+    def __init__(self, db: sqlite3.Connection, path: Path, commits: Commits) -> None:
         self.arrived = asyncio.Event()
-        self.trouble: str | None = None
         self.puzzled = asyncio.Event()
-        self.outbox = Outbox(self._ask)
-        self.holding = SqliteHolding(self._ask, self._tell)
+        self._commits = commits
+        self._ask, self._look = commits.ask, commits.look
+        self.outbox = Outbox(self._ask, self._look)
+        self.holding = SqliteHolding(self._ask, self._look, self._tell)
         self._db = db
-        self._loop = loop
-        self._committed = committed
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
-        self._waiting: list[tuple[Work, asyncio.Future[Any]]] = []
-        self._committing: asyncio.Task[None] | None = None
         (self._version,) = db.execute("PRAGMA data_version").fetchone()  # it counts what other connections commit
         self._log = f"{path}-wal"  # where every commit goes first
         self._log_mark: tuple[int, int] | None = None
         self._looks = 0
 
-    async def close(self) -> None:
-        """Commit what still waits, then close."""
-        if self._committing is not None:
-            await self._committing
-        await self._loop.run_in_executor(self._thread, self._db.close)
-        self._thread.shutdown()
-
-    def _ask(self, work: Callable[[sqlite3.Connection], Result]) -> asyncio.Future[Result]:
-        """Run `work` inside the next transaction; the result comes after its commit."""
-        answer: asyncio.Future[Result] = self._loop.create_future()
-        self._waiting.append((work, answer))
-        if self._committing is None:
-            self._committing = self._loop.create_task(self._commit_waiting(), name="journal commit")
-        return answer
-
-    async def _commit_waiting(self) -> None:
-        while self._waiting:
-            batch, self._waiting, began = self._waiting, [], self._loop.time()
-            try:
-                results = await self._loop.run_in_executor(self._thread, self._commit, [work for work, _ in batch])
-            except Exception as error:  # noqa: BLE001 - it goes to everyone who waits for this commit
-                for _, answer in batch:
-                    if not answer.done():
-                        answer.set_exception(error)
-                continue
-            self._committed(self._loop.time() - began)
-            for number, ((_, answer), result) in enumerate(zip(batch, results, strict=True), start=1):
-                if not answer.done():  # the one who asked may have been cancelled; the work is done all the same
-                    answer.set_result(result)
-                if number % _IN_A_TURN == 0:  # all those who wake now would hold up the loop
-                    await asyncio.sleep(0)
-        self._committing = None
-
-    def _commit(self, batch: list[Work]) -> list[Any]:
-        changes = self._db.total_changes
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                results = [work(self._db) for work in batch]
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-        except sqlite3.IntegrityError:
-            raise  # a bug of ours, not of the disk
-        except sqlite3.Error as error:
-            self.trouble = f"the journal can't be written: {error}"
-            raise JournalUnavailable(self.trouble) from error
-        if self._db.total_changes > changes:  # on a full disk, reading goes on
-            self.trouble = None
-        return results
+    @property
+    def trouble(self) -> str | None:
+        """Why the last transaction failed; None once one that wrote something has succeeded."""
+        return self._commits.trouble
 
     # Deliveries
 
-    async def accept(self, arrival: Arrival) -> Receipt:
+    def accept(self, arrival: Arrival) -> asyncio.Future[Receipt]:
         """Store a delivery, or find that it is here already."""
-        digests = inbox.digests(arrival)
-        receipt = await self._ask(lambda db: inbox.accept(db, arrival, *digests))
-        if not receipt.duplicate:
-            self.arrived.set()
-        return receipt
+        stored = self._ask(lambda db: inbox.accept(db, arrival, *inbox.digests(arrival)))
+        stored.add_done_callback(self._say_if_new)
+        return stored
+
+    def _say_if_new(self, stored: asyncio.Future[Receipt]) -> None:
+        if stored.cancelled() or (stored.exception() is None and not stored.result().duplicate):
+            self.arrived.set()  # nobody waits for a cancelled one, but it may be stored all the same
 
     async def inbox(self, limit: int) -> Sequence[Delivery]:
         """Deliveries that nobody has read yet, oldest first."""
-        query = "SELECT * FROM deliveries WHERE read = 0 AND ask_at IS NULL ORDER BY seq LIMIT ?"
-        return await self._ask(lambda db: [delivery_of(row) for row in db.execute(query, (limit,))])
+        query = f"SELECT {DELIVERY} FROM deliveries WHERE read = 0 AND ask_at IS NULL ORDER BY seq LIMIT ?"  # noqa: S608 - columns
+        return await self._look(lambda db: [delivery_of(row) for row in db.execute(query, (limit,))])
 
     async def decide(self, decisions: Sequence[Decision], rules: Rules, now: float) -> Sequence[Finished]:
         """Record what deliveries say: names, jobs and their new states, all in one transaction."""
 
         def work(db: sqlite3.Connection) -> list[Finished]:
-            return [done for decision in decisions for done in inbox.decide(db, decision, rules, now)]
+            return inbox.decide(db, decisions, rules, now)
 
         finished = await self._tell(rules, work)
         if any(decision.ask_at is not None for decision in decisions):
@@ -155,7 +97,7 @@ class SqliteJournal:
 
     async def questions(self, limit: int, held: frozenset[int]) -> Sequence[Question]:
         """Deliveries that wait for the platform's answer and are not `held`, by when it is to be asked."""
-        return await self._ask(lambda db: inbox.questions(db, limit, held))
+        return await self._look(lambda db: inbox.questions(db, limit, held))
 
     async def prune(self, before: float) -> int:
         """Forget some finished deliveries received before, and what they left without a file; 0 when none is left."""
@@ -173,11 +115,11 @@ class SqliteJournal:
     async def claim(self, lane: Lane, limit: int, now: float, held: frozenset[int]) -> Sequence[Job]:
         """Jobs that are due and not `held`, those that wait longest first."""
         query = (
-            "SELECT * FROM assets WHERE state = 'pending' AND held = 0 AND lane = ? AND next_at <= ?"
+            f"SELECT {JOB} FROM assets WHERE state = 'pending' AND held = 0 AND lane = ? AND next_at <= ?"  # noqa: S608 - columns
             " AND asset NOT IN (SELECT value FROM json_each(?)) ORDER BY next_at, asset LIMIT ?"
         )
         values = (lane, now, json.dumps(list(held)), limit)
-        return await self._ask(lambda db: [job_of(row) for row in db.execute(query, values)])
+        return await self._look(lambda db: [job_of(row) for row in db.execute(query, values)])
 
     async def next_due(self, lane: Lane, after: float) -> float | None:
         """When the next waiting job becomes due, None where there is none."""
@@ -187,15 +129,20 @@ class SqliteJournal:
             due: float | None = db.execute(query, (lane, after)).fetchone()[0]
             return due
 
-        return await self._ask(work)
+        return await self._look(work)
 
     async def place(self, fetched: Sequence[tuple[Job, Fetched]], rules: Rules) -> Sequence[Placement | str]:
         """For each fetched file its place in the tree, or why it is no longer wanted."""
-        return await self._ask(lambda db: [placing.place(db, job, file, rules) for job, file in fetched])
+
+        def work(db: sqlite3.Connection) -> list[Placement | str]:
+            register = Register(db, rules.naming)
+            return [placing.place(register, job, file, rules) for job, file in fetched]
+
+        return await self._ask(work)
 
     async def interrupted(self) -> Sequence[tuple[Job, Fetched, Placement]]:
         """Placements that a crash left open: their files may have moved or not."""
-        return await self._ask(placing.interrupted)
+        return await self._look(placing.interrupted)
 
     async def forget_placing(self) -> None:
         """Answer the open placements that are left: their files never moved."""
@@ -213,97 +160,39 @@ class SqliteJournal:
 
     async def stale(self, limit: int) -> tuple[Sequence[FolderContents], Sequence[ExportContents]]:
         """Folders and exports whose manifests are behind what is published."""
+        return await self._look(lambda db: folders.stale(db, limit))
 
-        def work(db: sqlite3.Connection) -> tuple[list[FolderContents], list[ExportContents]]:
-            folders = db.execute("SELECT * FROM folders WHERE change > written LIMIT ?", (limit,)).fetchall()
-            exports = db.execute(
-                "SELECT assets.*, exports.key AS export_key, files, total, archive_key"
-                " FROM exports JOIN assets USING (asset) WHERE written = 0 LIMIT ?",
-                (limit,),
-            )
-            return [stale_folder_of(db, row) for row in folders], [stale_export_of(row) for row in exports]
-
-        return await self._ask(work)
-
-    async def manifested(self, folders: Sequence[Manifested], exports: Sequence[tuple[int, dict[str, Any]]]) -> None:
+    async def manifested(self, done: Sequence[Manifested], exports: Sequence[tuple[int, dict[str, Any]]]) -> None:
         """Record which manifests are on disk, and what the index says of them."""
-
-        def work(db: sqlite3.Connection) -> None:
-            db.executemany(
-                "UPDATE folders SET written = ?, template_id = ?, template_name = ?, format_id = ?,"
-                " assets = ?, bytes = ?, sequence = ? WHERE folder = ?",
-                [
-                    (done.change, line.template.id, line.template.name, line.format_id,
-                     line.assets, line.bytes, line.sequence, line.folder)
-                    for done in folders for line in (done.line,)
-                ],
-            )  # fmt: skip
-            db.executemany(
-                "UPDATE exports SET written = 1, line = ? WHERE asset = ?",
-                [(json.dumps(line), row) for row, line in exports],
-            )
-
-        await self._ask(work)
+        await self._ask(lambda db: folders.manifested(db, done, exports))
 
     async def rewrite_all(self) -> None:
         """Mark every manifest as behind, for when the way they are written has changed."""
-
-        def work(db: sqlite3.Connection) -> None:
-            db.execute("UPDATE folders SET change = change + 1 WHERE change > 0")  # 0: it is cleared away
-            db.execute("UPDATE exports SET written = 0")
-
-        await self._ask(work)
+        await self._ask(folders.rewrite_all)
 
     async def index(self) -> tuple[Sequence[FolderLine], Sequence[dict[str, Any]]]:
         """What the index names: folders that hold files in order of path, exports in order of publication."""
-        return await self._ask(index_of)
+        return await self._look(index_of)
 
     async def removable(self, limit: int) -> Sequence[str]:
         """Keys of files that no manifest names any more and nobody claims, also of held ones."""
-        query = (
-            "SELECT key FROM removals JOIN folders USING (folder) WHERE written >= removals.change AND asset IS NULL"
-            " AND key NOT IN (SELECT json_extract(placing, '$[0]') FROM assets WHERE placing IS NOT NULL)"
-            " UNION ALL SELECT ? || asset FROM assets WHERE held = 1 AND state != 'held' AND state != 'pending' LIMIT ?"
-        )
-        return await self._ask(lambda db: [key for (key,) in db.execute(query, (HELD, limit))])
+        return await self._look(lambda db: folders.removable(db, limit))
 
     async def removed(self, keys: Sequence[str], rules: Rules, now: float) -> None:
         """Record that these files are gone."""
-
-        def work(db: sqlite3.Connection) -> None:
-            for key in keys:
-                if key.startswith(HELD):
-                    db.execute("UPDATE assets SET held = 0 WHERE asset = ?", (int(key.removeprefix(HELD)),))
-                    continue
-                db.execute("DELETE FROM removals WHERE key = ?", (key,))
-                happenings.removed(db, rules, now, key)
-
-        await self._tell(rules, work)
+        await self._tell(rules, lambda db: folders.removed(db, keys, rules, now))
 
     async def emptied(self, limit: int) -> Sequence[tuple[str, int]]:
         """Folders of which no manifest names a file any more, each with the change since which it is so."""
-        query = (
-            "SELECT folder, change FROM folders WHERE assets = 0 AND written > 0 AND change = written"
-            " AND NOT EXISTS (SELECT 1 FROM assets WHERE assets.folder = folders.folder) LIMIT ?"
-        )
-        return await self._ask(lambda db: [(row["folder"], row["change"]) for row in db.execute(query, (limit,))])
+        return await self._look(lambda db: folders.emptied(db, limit))
 
-    async def clearing(self, folders: Sequence[tuple[str, int]]) -> Sequence[tuple[str, int]]:
+    async def clearing(self, empty: Sequence[tuple[str, int]]) -> Sequence[tuple[str, int]]:
         """Record that these folders' manifests are about to go; returns those that nothing is in any more."""
-        query = (
-            "UPDATE folders SET written = 0 WHERE folder = ? AND change = ?"
-            " AND NOT EXISTS (SELECT 1 FROM assets WHERE assets.folder = folders.folder)"
-            " AND NOT EXISTS (SELECT 1 FROM removals WHERE removals.folder = folders.folder)"
-        )
-        return await self._ask(lambda db: [one for one in folders if db.execute(query, one).rowcount])
+        return await self._ask(lambda db: folders.clearing(db, empty))
 
-    async def cleared(self, folders: Sequence[tuple[str, int]]) -> None:
-        """Record that these folders are gone, unless something has come there since; their names stay theirs.
-
-        The sequence stays, too: a folder that comes back goes on counting.
-        """
-        query = "UPDATE folders SET change = 0, template_id = '' WHERE folder = ? AND change = ? AND written = 0"
-        await self._ask(lambda db: db.executemany(query, folders))
+    async def cleared(self, empty: Sequence[tuple[str, int]]) -> None:
+        """Record that these folders are gone, unless something has come there since; their names stay theirs."""
+        await self._ask(lambda db: folders.cleared(db, empty))
 
     # Others
 
@@ -314,15 +203,12 @@ class SqliteJournal:
         if before == self._log_mark and self._looks % _LOOK_ANYWAY:
             return False
 
-        def look() -> bool:
-            try:
-                (version,) = self._db.execute("PRAGMA data_version").fetchone()
-            except sqlite3.Error as error:
-                raise JournalUnavailable(f"the journal can't be read: {error}") from error
+        def look(db: sqlite3.Connection) -> bool:
+            (version,) = db.execute("PRAGMA data_version").fetchone()
             before, self._version = self._version, version
             return bool(before != version)
 
-        return await self._loop.run_in_executor(self._thread, look)
+        return await self._look(look)
 
     async def standing(self) -> tuple[int, int]:
         """Count what waits, unread deliveries and jobs, and the assets that have failed."""
@@ -347,7 +233,7 @@ class SqliteJournal:
             row = db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
             return None if row is None else row[0]
 
-        return await self._ask(work)
+        return await self._look(work)
 
     async def note(self, name: str, value: str) -> None:
         """Keep such a fact."""
@@ -376,8 +262,9 @@ async def open_journal(path: Path, committed: Callable[[float], None] = lambda _
             owned.enter_context(sole_owner(lock_path(path), f"the journal {path}"))
         except OSError as error:
             raise JournalUnavailable(f"the journal {path} can't be opened: {error}") from error
-        journal = SqliteJournal(connect(path, "make"), path, asyncio.get_running_loop(), committed)
+        db = connect(path, "make")
+        commits = Commits(db, asyncio.get_running_loop(), committed)
         try:
-            yield journal
+            yield SqliteJournal(db, path, commits)
         finally:
-            await journal.close()
+            await commits.close()

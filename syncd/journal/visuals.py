@@ -17,32 +17,26 @@ NEWER_PUBLISHED = "a newer version is published"
 NEWER_HERE = "a newer version is held"
 
 
-def visual_of(db: sqlite3.Connection, asset: Asset) -> int:
-    """The visual this asset is a version of, a new one if nobody has seen it.
+def visual_of(db: sqlite3.Connection, asset: Asset) -> tuple[int | None, list[str]]:
+    """The visual this asset is a version of, None if nobody has seen it; and the identities that were nobody's.
 
     A visual known only by its `id` and one known by a `sharing_id` become one when an
     announcement carries both. An `id` that belongs to another `sharing_id` proves nothing.
     """
-    strongest, *weaker = asset.identities
-    visual = _known(db, strongest)
+    identities = strongest, *weaker = asset.identities
+    query = "SELECT identity, visual FROM identities WHERE identity = ?"
+    query = f"{query} UNION ALL {query}"  # IN would make a table of its own each time
+    known: dict[str, int] = dict(db.execute(query, (strongest, identities[-1])))
+    new = [identity for identity in identities if identity not in known]
+    visual = known.get(strongest)
     for identity in weaker:
-        other = _known(db, identity)
+        other = known.get(identity)
         if other is None or other == visual or _shared(db, other):
             continue
         visual = other if visual is None else _merge(db, visual, other)
-    if visual is None:
-        visual = db.execute("INSERT INTO visuals DEFAULT VALUES").lastrowid
-        assert visual is not None  # noqa: S101 - an INSERT always has one; this is for the type checker
-    db.executemany(
-        "INSERT OR IGNORE INTO identities VALUES (?, ?)",
-        [(identity, visual) for identity in asset.identities],
-    )
-    return visual
-
-
-def _known(db: sqlite3.Connection, identity: str) -> int | None:
-    row = db.execute("SELECT visual FROM identities WHERE identity = ?", (identity,)).fetchone()
-    return None if row is None else row[0]
+    if visual is not None:
+        db.executemany("INSERT INTO identities VALUES (?, ?)", [(identity, visual) for identity in new])
+    return visual, new
 
 
 def _shared(db: sqlite3.Connection, visual: int) -> bool:
@@ -82,8 +76,26 @@ def order_of(row: sqlite3.Row) -> tuple[int, ...]:
 
 def versions(db: sqlite3.Connection, visual: int) -> list[sqlite3.Row]:
     """Every version of a visual that was announced, the newest first."""
-    rows = db.execute("SELECT * FROM assets WHERE visual = ?", (visual,)).fetchall()
-    return sorted(rows, key=order_of, reverse=True)
+    return _ordered(db.execute("SELECT * FROM assets WHERE visual = ?", (visual,)).fetchall())
+
+
+_PLACED = (
+    "asset, visual, version, seq, state, reason, received_at, key, folder, sha256, published_at, lost_at, design, held,"
+    " placing"
+)
+
+
+def siblings(db: sqlite3.Connection, asset: int) -> list[sqlite3.Row]:
+    """An asset and every other version of its visual, the newest first; none where it is forgotten.
+
+    With what decides its place: a row with all its columns costs three times as much.
+    """
+    query = f"SELECT {_PLACED} FROM assets WHERE visual = (SELECT visual FROM assets WHERE asset = ?)"  # noqa: S608 - from above
+    return _ordered(db.execute(query, (asset,)).fetchall())
+
+
+def _ordered(rows: list[sqlite3.Row]) -> list[sqlite3.Row]:
+    return sorted(rows, key=order_of, reverse=True) if len(rows) > 1 else rows
 
 
 def rerank(db: sqlite3.Connection, visual: int, rules: Rules, now: float) -> None:

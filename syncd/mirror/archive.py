@@ -1,8 +1,8 @@
 """From an export's archive to a folder of safe names, whole and on stable storage, or a reason why not.
 
 Every rule about names, limits and special files is checked before the first byte is written, and
-nothing outside the given folder is ever touched. How a ZIP file is read is in `unzip`. Blocking: call
-it in a thread.
+nothing outside the given folder is ever touched. A few threads read, check, hash and write, which
+Python lets run side by side. How a ZIP file is read is in `unzip`. Blocking: call it in a thread.
 """
 
 from __future__ import annotations
@@ -11,16 +11,20 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from errno import EACCES, ENOSYS, ENOTSUP, EPERM
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO
+from threading import Lock
 
+from syncd.barrier import MANY, barrier_of, start_writing
 from syncd.errors import SyncdError
 from syncd.mirror.portable import WHOLE, Style, candidates, clean
 from syncd.mirror.space import check_space
-from syncd.mirror.unzip import ArchiveRefused, Entry, read_content, read_directory
+from syncd.mirror.unzip import LZMA, ArchiveRefused, Entry, Read, read_content, read_directory
 from syncd.model import ExportFile, fold
 
 __all__ = ["ArchiveRefused", "ExtractionCancelled", "extract"]
@@ -32,7 +36,11 @@ _LONGEST_PATH = WHOLE - 256
 _SMALL = 16 << 20
 _MOST_EXPANSION = 200
 """Above `_SMALL` bytes no honest archive of pictures grows by this factor."""
+_DRIVE = re.compile("[A-Za-z]:")
 _REFUSED = frozenset({EPERM, EACCES, ENOTSUP, ENOSYS})
+_THREADS = min(4, os.cpu_count() or 1)
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class ExtractionCancelled(SyncdError):
@@ -55,7 +63,8 @@ def extract(
 
     Lists the files in order of their paths. Raises ArchiveRefused if the archive is at fault, OSError if
     the disk is, StoreUnavailable where less than `min_free` bytes would stay free, ExtractionCancelled
-    soon after `cancelled` says so; the caller then removes `into`.
+    soon after `cancelled`, which is asked in any thread, says so; the caller then removes `into`, where
+    nothing is written any more. Of several faulty entries it is the archive's first that is told.
     """
     with archive.open("rb") as file:
         entries = read_directory(file, max_files)
@@ -63,17 +72,22 @@ def extract(
         folders, places = _places(entries, style, max_files)
         check_space(into.parent, sum(entry.size for entry in entries), min_free)
         into.mkdir(mode=0o700)
-        modes = (file_mode, dir_mode) if _modes_hold(into) else (None, None)
-        for folder in folders:
-            (into / folder).mkdir(mode=0o700, exist_ok=True)
-        files = []
-        for path, entry in places.items():
-            if cancelled():
-                raise ExtractionCancelled("the extraction was cancelled")
-            size, digest = _write(file, entry, into / path, modes[0], cancelled)
-            files.append(ExportFile(path, size, digest))
-    for folder in (*reversed(folders), ""):
-        _finish_folder(into / folder, modes[1])
+        folder = os.open(into, _FOLDER)
+        try:
+            modes = (file_mode, dir_mode) if _modes_hold(into) else (None, None)
+            barrier = barrier_of(folder) if len(places) >= MANY else None
+            sync = start_writing if barrier else os.fsync
+            for name in folders:
+                (into / name).mkdir(mode=0o700, exist_ok=True)
+            read = partial(os.pread, file.fileno())
+            write = partial(_write, read=read, folder=folder, mode=modes[0], sync=sync, cancelled=cancelled)
+            files = _write_all(places, write, cancelled)
+            for name in (*reversed(folders), "."):
+                _finish_folder(folder, name, modes[1], sync)
+            if barrier:
+                barrier()
+        finally:
+            os.close(folder)
     return sorted(files, key=lambda one: one.path)
 
 
@@ -135,9 +149,9 @@ def _parts(entry: Entry) -> list[str]:
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if "\0" in path:
         raise entry.refused("has a NUL in its name")
-    if path.startswith("/") or re.match("[A-Za-z]:", path):
+    if path.startswith("/") or _DRIVE.match(path):
         raise entry.refused("has an absolute path")
-    if any(part.strip() == ".." for part in parts):
+    if ".." in path and any(part.strip() == ".." for part in parts):
         raise entry.refused("leads out of the archive's folder")
     if stat.S_IFMT(entry.mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise entry.refused("is a link or another special file")
@@ -164,31 +178,74 @@ def _below(folder: str, name: str, style: Style) -> str:
     return f"{folder}/{safe}" if folder else safe
 
 
+def _write_all(
+    places: Mapping[str, Entry], write: Callable[[str, Entry], ExportFile], cancelled: Callable[[], bool]
+) -> list[ExportFile]:
+    """Write every entry to its place, in a few threads, all of which have ended at the end.
+
+    They take the entries in the archive's order and end what they took, so that the first fault is always found.
+    """
+    waiting = iter([(number, path, entry) for number, (path, entry) in enumerate(places.items())])
+    files: list[ExportFile] = []
+    faults: dict[int, Exception] = {}
+    memory = Lock()  # only one at a time looks as far back as LZMA may
+
+    def work() -> None:
+        while not faults and not cancelled() and (taken := next(waiting, None)):
+            number, path, entry = taken
+            try:
+                with memory if entry.method == LZMA else nullcontext():
+                    files.append(write(path, entry))
+            except Exception as fault:  # noqa: BLE001 - raised below
+                faults[number] = fault
+
+    threads = min(_THREADS, len(places))
+    with ThreadPoolExecutor(threads, "unpack") as pool:
+        for _ in range(threads):
+            pool.submit(work)
+    if faults:
+        raise faults[min(faults)]
+    if len(files) < len(places):
+        raise ExtractionCancelled("the extraction was cancelled")
+    return files
+
+
 def _write(
-    file: BinaryIO, entry: Entry, target: Path, mode: int | None, cancelled: Callable[[], bool]
-) -> tuple[int, str]:
-    """Write one entry to disk for good; return its size in bytes and its SHA-256 in hex."""
+    path: str,
+    entry: Entry,
+    *,
+    read: Read,
+    folder: int,
+    mode: int | None,
+    sync: Callable[[int], None],
+    cancelled: Callable[[], bool],
+) -> ExportFile:
+    """Write one entry to its path below an open folder, and have it synced."""
     digest = sha256()
-    with target.open("xb") as out:
-        for piece in read_content(file, entry):
+    out = os.open(path, _NEW_FILE, 0o666, dir_fd=folder)
+    try:
+        for piece in read_content(read, entry):
             if cancelled():
                 raise ExtractionCancelled("the extraction was cancelled")
             digest.update(piece)
-            out.write(piece)
-        out.flush()
+            written = os.write(out, piece)
+            while written < len(piece):
+                written += os.write(out, memoryview(piece)[written:])
         if mode is not None:
-            os.fchmod(out.fileno(), mode)
-        os.fsync(out.fileno())
-    return entry.size, digest.hexdigest()
+            os.fchmod(out, mode)
+        sync(out)
+    finally:
+        os.close(out)
+    return ExportFile(path, entry.size, digest.hexdigest())
 
 
-def _finish_folder(folder: Path, mode: int | None) -> None:
-    """Give a folder its mode and sync its names to disk."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+def _finish_folder(folder: int, name: str, mode: int | None, sync: Callable[[int], None]) -> None:
+    """Give a folder its mode and have its names synced."""
+    handle = os.open(name, _FOLDER, dir_fd=folder)
     try:
         if mode is not None:
             os.fchmod(handle, mode)
-        os.fsync(handle)
+        sync(handle)
     finally:
         os.close(handle)
 

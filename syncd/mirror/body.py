@@ -1,15 +1,16 @@
 """From a response to a verified temp file: bounded, timed, judged by its content.
 
-A small body is written on the loop, which beats any hop to a thread; of a larger one a piece
-is hashed and written in a thread while the next one arrives. What a cut leaves behind for the
-next attempt is decided here, what it looks like on the disk is `part`'s.
+A body of one piece takes one way to a thread, where it is hashed and written without holding up
+the loop; of a larger one a piece is hashed and, beside that, written while the next one arrives.
+What a cut leaves behind for the next attempt is decided here, what it looks like on the disk is `part`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import aiohttp
 from aiofiles.threadpool import wrap
@@ -20,23 +21,15 @@ from syncd.mirror.part import Part, PartFile
 from syncd.mirror.setback import Lasting, Setback
 from syncd.model import Kind
 
+if TYPE_CHECKING:
+    from _hashlib import HASH
+
 PIECE = 1 << 20
-"""Bytes written at once. A download holds two of them, and aiohttp's buffer."""
-SMALL = 256 << 10
-"""Up to this a whole body is written on the loop."""
+"""Bytes hashed and written at once. A download holds two of them, and aiohttp's buffer."""
 PATIENCE = 60.0
 """Seconds spent waiting for the server after which its average rate has to be above SLOWEST."""
 SLOWEST = 1024
 """Bytes per second. Who drips a byte now and then would hold a slot for ever."""
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """What was saved: size in bytes, SHA-256 in hex, and the type that the content shows."""
-
-    bytes: int
-    sha256: str
-    type: str
 
 
 async def save(
@@ -47,7 +40,7 @@ async def save(
     kind: Kind,
     max_size: int,
     bandwidth: Bandwidth,
-) -> Body:
+) -> None:
     """Read the body into `part` and verify the whole: complete, at most `max_size`, what was announced.
 
     Raises Setback where the body is at fault, aiohttp's errors where the connection is, and
@@ -58,14 +51,14 @@ async def save(
     arrival = _Arrival(response, part.received, max_size, bandwidth)
     try:
         _check_size(part.length or 0, max_size)
-        part.check_space((part.length or 0) - part.received)
+        if (rest := (part.length or 0) - part.received) > PIECE:
+            part.check_space(rest)
         await _take(arrival, part, declared, kind)
         part.verify()
     except BaseException:
         if not part.can_go_on:
             part.discard()
         raise
-    return Body(part.received, part.sha256, part.type)
 
 
 async def _take(arrival: _Arrival, part: Part, declared: str, kind: Kind) -> None:
@@ -78,11 +71,10 @@ async def _take(arrival: _Arrival, part: Part, declared: str, kind: Kind) -> Non
             raise Setback("an empty body")
         part.type = identify(bytes(piece[:HEAD]), declared, kind)
     with part.open() as file:
-        if arrival.ended and len(piece) <= SMALL:
-            file.write(piece)
-            file.close()
+        if arrival.ended:
+            await asyncio.get_running_loop().run_in_executor(None, file.finish, piece)
         else:
-            await _write_behind(file, piece, arrival)
+            await _write_behind(file, part.digests, piece, arrival)
     if arrival.fault is not None:
         raise arrival.fault
 
@@ -104,42 +96,46 @@ class _Arrival:
         self.ended = False
         self.fault: aiohttp.ClientError | TimeoutError | None = None
 
-    async def piece(self) -> bytearray:
+    async def piece(self) -> bytes | bytearray:
         """Collect the next PIECE bytes; fewer only at the end, none after it."""
-        piece = bytearray()
-        while len(piece) < PIECE and not self.ended:
-            chunk = await self._read(PIECE - len(piece))
-            self.ended = not chunk
-            piece += chunk
-            self.total += len(chunk)
-            _check_size(self.total, self._max_size)
-            came = self.total - self._before
-            if self._waited > PATIENCE and came < self._waited * SLOWEST:
-                raise Setback(f"a drip of {came} bytes in {self._waited:.0f}s")
-            await self._bandwidth.take(len(chunk))
+        if self.ended:
+            return b""
+        piece: bytes | bytearray = await self._read(PIECE)
+        if not self.ended and len(piece) < PIECE:
+            piece = bytearray(piece)
+            while not self.ended and len(piece) < PIECE:
+                piece += await self._read(PIECE - len(piece))
         return piece
 
     async def _read(self, most: int) -> bytes:
+        """Wait for some bytes, none at the end. Their coming is timed; our own disk and bandwidth limit don't count."""
         began = time.monotonic()
         try:
-            return await self._content.read(most)
+            chunk = await self._content.read(most)
         except (aiohttp.ClientError, TimeoutError) as fault:
             self.fault = fault
-            return b""
-        finally:
-            # Our own disk and bandwidth limit don't count against the server.
-            self._waited += time.monotonic() - began
+            chunk = b""
+        self.ended = not chunk or self._content.at_eof()
+        self._waited += time.monotonic() - began
+        self.total += len(chunk)
+        _check_size(self.total, self._max_size)
+        came = self.total - self._before
+        if self._waited > PATIENCE and came < self._waited * SLOWEST:
+            raise Setback(f"a drip of {came} bytes in {self._waited:.0f}s")
+        await self._bandwidth.take(len(chunk))
+        return chunk
 
 
-async def _write_behind(file: PartFile, piece: bytearray, arrival: _Arrival) -> None:
-    """Write piece after piece in a thread, each while the next one arrives."""
-    behind = wrap(file)
+async def _write_behind(file: PartFile, digests: Sequence[HASH], piece: bytes | bytearray, arrival: _Arrival) -> None:
+    """Write and hash piece after piece, each digest in a thread of its own, while the next one arrives."""
+    loop, behind = asyncio.get_running_loop(), wrap(file)
     while piece:
-        writing = asyncio.create_task(behind.write(piece))
+        hashing = [loop.run_in_executor(None, digest.update, piece) for digest in digests]
+        working = asyncio.gather(behind.write(piece), *hashing)
         try:
             piece = await arrival.piece()
         finally:
-            await writing
+            await working
     await behind.close()  # a network share may take its time, and tells of a full disk only here
 
 

@@ -23,7 +23,7 @@ from yarl import URL
 from syncd import __version__
 from syncd.config import Download, Secret
 from syncd.door import Door, reset_after
-from syncd.mirror.guard import PrivateAddress, admit, proxy_of, server_of, socket_factory
+from syncd.mirror.guard import PrivateAddress, admit, parse, proxy_of, server_of, socket_factory
 from syncd.mirror.setback import Lasting, Setback
 
 READ_BUFFER = 512 << 10
@@ -72,7 +72,7 @@ def open_client(
 @asynccontextmanager
 async def ask(
     client: aiohttp.ClientSession,
-    text: str,
+    url: str | URL,
     download: Download,
     *,
     rest: Mapping[str, str] = NOTHING_YET,
@@ -88,28 +88,28 @@ async def ask(
     to be complete in `stall_timeout`, then each piece of the body has. The client is one that was
     opened for the proxy of `download`, if it has one.
     """
-    server, proxy, answered = server_of(text), proxy_of(download), False
+    hop, proxy, answered = url, proxy_of(download), False
     timeout = aiohttp.ClientTimeout(total=None, connect=download.connect_timeout, sock_read=download.stall_timeout)
     try:
         for _ in range(MAX_REDIRECTS + 1):
-            url = admit(text, download, named=door is not None)
+            hop = admit(hop, download, named=door is not None)
             headers = {**rest, **door.headers} if door else rest
             door = None
             async with asyncio.timeout(download.connect_timeout + download.stall_timeout):
-                response = await client.get(url, headers=headers, allow_redirects=False, timeout=timeout)
+                response = await client.get(hop, headers=headers, allow_redirects=False, timeout=timeout)
             async with response:
                 if response.status not in _REDIRECTS:
                     if proxy and response.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-                        raise _refused_by(proxy, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED, server)
-                    _judge(response, now(), server, continuing=bool(rest))
+                        raise _refused_by(proxy, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED, server_of(url))
+                    _judge(response, now(), url, continuing=bool(rest))
                     answered = True
                     yield response
                     return
-                text = _target(response, text)
+                hop = parse(_target(response, str(hop)))
     except (aiohttp.ClientError, TimeoutError) as error:
         # A body that breaks is the file's trouble: it may be continued, and others may pass. The error itself
         # stays here, because it may hold the proxy's password.
-        raise _setback(error, download, proxy, "" if answered else server) from None
+        raise _setback(error, download, proxy, "" if answered else server_of(url)) from None
     raise Setback(f"more than {MAX_REDIRECTS} redirects")
 
 
@@ -134,7 +134,7 @@ def retry_after(value: str, now: float) -> float | None:
     return min(at - now, LONGEST_WISH) if at > now else None
 
 
-def _judge(response: aiohttp.ClientResponse, now: float, server: str, *, continuing: bool) -> None:
+def _judge(response: aiohttp.ClientResponse, now: float, url: str | URL, *, continuing: bool) -> None:
     """Let a 200 with a plain body pass, and what answers for the rest; raise what any other answer means."""
     status = response.status
     if continuing and status in _FOR_THE_REST:
@@ -158,7 +158,7 @@ def _judge(response: aiohttp.ClientResponse, now: float, server: str, *, continu
     ):
         wish = min(reset, LONGEST_WISH)
     troubled = flooded or status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    raise Setback(f"HTTP {status}", after=wish, troubled=server if troubled else "")
+    raise Setback(f"HTTP {status}", after=wish, troubled=server_of(url) if troubled else "")
 
 
 def _target(response: aiohttp.ClientResponse, text: str) -> str:

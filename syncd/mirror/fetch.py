@@ -11,18 +11,20 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import aiohttp
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+from yarl import URL
 
 from syncd.config.tree import Config
 from syncd.config.tree import Retry as Patience
 from syncd.door import Door
 from syncd.mirror.body import save
 from syncd.mirror.client import ask
-from syncd.mirror.guard import host_of, proxy_of, server_of, shown
+from syncd.mirror.guard import host_of, parse, proxy_of, server_of, shown
 from syncd.mirror.limits import Bandwidth, Slots
 from syncd.mirror.outages import Outages
 from syncd.mirror.part import Part, Parts
@@ -61,19 +63,21 @@ def no_door(_asset: Asset, _url: str) -> None:
     """Say that no server asks for anything."""
 
 
-async def fetch(
-    asset: Asset,
-    *,
-    parts: Parts,
-    temp: Callable[[], Path],
-    borrow: Borrow,
-    slots: Slots,
-    bandwidth: Bandwidth,
-    outages: Outages,
-    look_up: LookUp,
-    doors: Doors = no_door,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> Fetched | Retry | Failed:
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What all downloads of a lane share. `temp` gives a fresh path, `sleep` is the wait between attempts."""
+
+    temp: Callable[[], Path]
+    borrow: Borrow
+    slots: Slots
+    bandwidth: Bandwidth
+    outages: Outages
+    look_up: LookUp
+    doors: Doors = no_door
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+async def fetch(asset: Asset, parts: Parts, means: Means) -> Fetched | Retry | Failed:
     """Download an asset in one go: at most `retry.attempts` attempts with waits between them.
 
     Each attempt works under the terms of its time and writes to a fresh path from `temp`, or
@@ -85,14 +89,14 @@ async def fetch(
     it would not be its turn for long, the go ends at once as a parked Retry.
 
     Raises StoreUnavailable where the temp file can't be written, which is nobody's attempt,
-    and what `temp` and `sleep`, the wait between attempts, raise.
+    and what `temp` and `sleep` raise.
     """
-    go = _Go(asset, parts, temp, borrow, slots, bandwidth, outages, look_up, doors, sleep)
-    attempts = AsyncRetrying(
-        retry=retry_if_exception_type(Setback), stop=go.is_over, wait=go.pause, sleep=sleep, reraise=True
-    )
+    go = _Go(asset, parts, means)
     try:
-        return await attempts(go.attempt)
+        try:
+            return await go.attempt()
+        except Setback as setback:
+            return await go.retry_after(setback)
     except Setback as setback:
         if setback.parked:
             return Retry(setback.reason, go.number, setback.after, parked=True)
@@ -105,33 +109,32 @@ async def fetch(
 class _Go:
     """The attempts at one asset: `number` counts them, `retry` is in force since the last one began."""
 
-    def __init__(
-        self,
-        asset: Asset,
-        parts: Parts,
-        temp: Callable[[], Path],
-        borrow: Borrow,
-        slots: Slots,
-        bandwidth: Bandwidth,
-        outages: Outages,
-        look_up: LookUp,
-        doors: Doors,
-        sleep: Callable[[float], Awaitable[None]],
-    ) -> None:
+    def __init__(self, asset: Asset, parts: Parts, means: Means) -> None:
         self._asset = asset
         self._parts = parts
-        self._temp = temp
-        self._borrow = borrow
-        self._slots = slots
-        self._bandwidth = bandwidth
-        self._outages = outages
-        self._look_up = look_up
-        self._doors = doors
-        self._sleep = sleep
+        self._means = means
         self._asked = False
         self._refused: dict[str, Setback] = {}
         self.number = 0
         self.retry: Patience
+
+    async def retry_after(self, first: Setback) -> Fetched:
+        """Leave to tenacity all that follows a first setback, which most files never meet."""
+        known = [first]
+
+        async def attempt() -> Fetched:
+            if known:
+                raise known.pop()
+            return await self.attempt()
+
+        attempts = AsyncRetrying(
+            retry=retry_if_exception_type(Setback),
+            stop=self._is_over,
+            wait=self._pause,
+            sleep=self._means.sleep,
+            reraise=True,
+        )
+        return await attempts(attempt)
 
     async def attempt(self) -> Fetched:
         """Ask the preferred URL, and the other one where that may help; raises what became of both.
@@ -139,7 +142,7 @@ class _Go:
         The other one is asked when the first doesn't have the file, and whatever the first's
         trouble is before the go ends: a CDN is metered, so not at every hiccup.
         """
-        with self._borrow() as terms:
+        with self._means.borrow() as terms:
             self.retry, prefer = terms.config.retry, terms.config.download.prefer
         self.number += 1
         self._asked = False
@@ -162,7 +165,7 @@ class _Go:
 
     async def _ask_anew(self, known: Sequence[str], prefer: str, setbacks: list[Setback]) -> Fetched:
         """Ask once where a missing file lies by now, and for it there; raises what became of all."""
-        match await self._look_up(self._asset):
+        match await self._means.look_up(self._asset):
             case Asset() as fresh:
                 for url in _in_order(fresh, prefer):
                     if url not in known:
@@ -176,12 +179,12 @@ class _Go:
                 setbacks.append(Setback(reason, after=after))
         raise _all_of(setbacks)
 
-    def is_over(self, state: RetryCallState) -> bool:
+    def _is_over(self, state: RetryCallState) -> bool:
         """Tell tenacity when a go ends: nothing to hope for, or no attempt left, or the server wants long."""
         setback = _setback_of(state)
         return setback.lasting is Lasting.FINAL or self._is_last(setback)
 
-    def pause(self, state: RetryCallState) -> float:
+    def _pause(self, state: RetryCallState) -> float:
         """Give the wait before the next attempt: full jitter, but at least what the server asked for."""
         jitter = wait_random_exponential(multiplier=self.retry.first, max=self.retry.longest)
         return max(jitter(state), _setback_of(state).after or 0.0)
@@ -189,31 +192,32 @@ class _Go:
     def _is_last(self, setback: Setback) -> bool:
         return setback.parked or self.number >= self.retry.attempts or (setback.after or 0.0) > self.retry.longest
 
-    async def _ask(self, url: str) -> Fetched:
+    async def _ask(self, text: str) -> Fetched:
         """Ask one URL once. One that refused for good is not asked again in this go, one that is down not now."""
-        if url in self._refused:
-            raise self._refused[url]
-        server = server_of(url)
-        self._outages.check(server)
-        door = self._doors(self._asset, url)
-        if door is not None:
-            await self._turn(door)
+        if text in self._refused:
+            raise self._refused[text]
+        means, asset = self._means, self._asset
         try:
-            async with self._slots.hold(host_of(url)):
-                with self._borrow() as terms:
-                    proxy = proxy_of(terms.config.download)
-                    with self._outages.attempt(server, self._asset.id), self._outages.attempt(proxy, self._asset.id):
-                        self._asked = True
-                        return await self._download(url, terms, door)
+            url = parse(text)
+            server = server_of(url)
+            means.outages.check(server)
+            door = means.doors(asset, text)
+            if door is not None:
+                await self._turn(door)
+            with await means.slots.take(host_of(server)), means.borrow() as terms:
+                proxy = proxy_of(terms.config.download)
+                with means.outages.attempt(server, asset.id), means.outages.attempt(proxy, asset.id):
+                    self._asked = True
+                    return await self._download(text, url, terms, door)
         except Setback as setback:
             if setback.parked:
                 raise
             lasting = setback.lasting
-            if lasting is Lasting.MISSING and self._asset.patient:
+            if lasting is Lasting.MISSING and asset.patient:
                 lasting = Lasting.PASSING
-            named = Setback(f"{setback.reason} from {shown(url)}", lasting, after=setback.after)
+            named = Setback(f"{setback.reason} from {shown(text)}", lasting, after=setback.after)
             if setback.lasting is Lasting.FINAL:
-                self._refused[url] = named
+                self._refused[text] = named
             raise named from setback
 
     async def _turn(self, door: Door) -> None:
@@ -221,35 +225,35 @@ class _Go:
         wait = door.wait(LONGEST_TURN)
         if wait > LONGEST_TURN:
             raise Setback("", after=wait, parked=True)
-        await self._sleep(wait)
+        await self._means.sleep(wait)
 
-    async def _download(self, url: str, terms: Terms, door: Door | None) -> Fetched:
-        began, path = time.monotonic(), self._temp()
-        part = self._parts.get(url)
+    async def _download(self, text: str, url: URL, terms: Terms, door: Door | None) -> Fetched:
+        began, path = time.monotonic(), self._means.temp()
+        part = self._parts.get(text)
         if part is None or not part.received:
-            part = self._parts[url] = Part(path, terms.config.mirror.min_free)
+            part = self._parts[text] = Part(path, terms.config.mirror.min_free)
         download = terms.config.download
         try:
             async with ask(terms.client, url, download, rest=part.wish(), door=door) as response:
-                body = await save(
+                await save(
                     response,
                     part,
                     declared=self._asset.type,
                     kind=self._asset.kind,
                     max_size=download.max_size,
-                    bandwidth=self._bandwidth,
+                    bandwidth=self._means.bandwidth,
                 )
         except Setback as setback:
             if door is not None and setback.troubled and setback.after:
                 door.pace.rest(setback.after)
             raise
-        del self._parts[url]
+        del self._parts[text]
         return Fetched(
             path=part.path,
-            bytes=body.bytes,
-            sha256=body.sha256,
-            type=body.type,
-            url=shown(url),
+            bytes=part.received,
+            sha256=part.sha256,
+            type=part.type,
+            url=shown(text),
             attempts=self.number,
             seconds=time.monotonic() - began,
         )

@@ -72,6 +72,8 @@ _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"(?=.{{1,254}}\Z)(?:{_LABEL}\.)*{_LABEL}\.?|[0-9a-f:.]*:[0-9a-f:.]*")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _AS_GIVEN = re.compile(r"[!-~]+")
+_PORT = re.compile(r":[0-9]+\Z")
+_USUAL = re.compile(r'(https?://[A-Za-z0-9.-]+(?::[0-9]+)?/[!"$->@-~]*)(?:\?[ -~]*)?')
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
@@ -114,14 +116,30 @@ def socket_factory(*, allow_private: bool) -> Callable[[AddrInfoType], socket.so
     return make
 
 
-def admit(text: str, download: Download, *, named: bool = False) -> URL:
-    """Check a URL against the rules and make it ready to be sent as it is.
+def parse(text: str) -> URL:
+    """Read a URL. Raises a final Setback where it is none.
+
+    Text that needs no quoting is kept to the byte, because a presigned URL is void once an escape in it has changed.
+    """
+    if len(text) > LONGEST_URL:
+        raise _refusal(f"longer than {LONGEST_URL} characters")
+    as_given = _AS_GIVEN.fullmatch(text) is not None
+    if not as_given and _CONTROLS.search(text):
+        raise _refusal("control characters in it")
+    try:
+        url = URL(text, encoded=as_given)
+        _ = url.port  # read only when asked for
+    except ValueError as error:
+        raise _refusal("not a URL") from error
+    return url
+
+
+def admit(url: str | URL, download: Download, *, named: bool = False) -> URL:
+    """Check a URL against the rules; it is to be sent as it is. Raises a final Setback.
 
     `named`: the config names its host elsewhere, so that `allowed_hosts` need not.
-    Raises a final Setback. Text that needs no quoting is kept to the byte, because a
-    presigned URL is void once an escape in it has changed.
     """
-    url = _parse(text)
+    url = parse(url) if isinstance(url, str) else url
     if url.scheme != "https" and not (url.scheme == "http" and download.allow_http):
         raise _refusal(f"scheme {url.scheme or 'missing'!r}")
     if "@" in url.raw_authority:
@@ -148,23 +166,21 @@ def _may_be_public(host: str) -> bool:
     return last != "localhost"  # RFC 6761, section 6.3
 
 
-def host_of(text: str) -> str:
-    """Name the host of a URL for counting; "" where there is none."""
-    try:
-        return (_parse(text).raw_host or "").lower()
-    except Setback:
-        return ""
-
-
-def server_of(text: str) -> str:
+def server_of(url: str | URL) -> str:
     """Name the server of a URL: its host, with the port unless it is the usual one; "" where there is none.
 
     No user or password is in it.
     """
     try:
-        return (_parse(text).host_port_subcomponent or "").lower()
+        url = parse(url) if isinstance(url, str) else url
+        return (url.host_port_subcomponent or "").lower()
     except Setback:
         return ""
+
+
+def host_of(server: str) -> str:
+    """Name the host of a server, for counting."""
+    return _PORT.sub("", server)
 
 
 def proxy_of(download: Download) -> str:
@@ -174,26 +190,16 @@ def proxy_of(download: Download) -> str:
 
 def shown(text: str) -> str:
     """Write a URL for people: no user, query or fragment, nothing unprintable, bounded."""
+    if (usual := _USUAL.fullmatch(text)) is not None and len(usual[1]) <= LONGEST_SHOWN:
+        return usual[1]
     try:
         parts = urlsplit(text)
     except ValueError:
         return "an unreadable URL"
     plain = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-    printable = "".join(char if char.isprintable() else "?" for char in plain[: LONGEST_SHOWN + 1])
-    return printable if len(printable) <= LONGEST_SHOWN else printable[:LONGEST_SHOWN] + "..."
-
-
-def _parse(text: str) -> URL:
-    if len(text) > LONGEST_URL:
-        raise _refusal(f"longer than {LONGEST_URL} characters")
-    if _CONTROLS.search(text):
-        raise _refusal("control characters in it")
-    try:
-        url = URL(text, encoded=_AS_GIVEN.fullmatch(text) is not None)
-        _ = url.port  # read only when asked for
-    except ValueError as error:
-        raise _refusal("not a URL") from error
-    return url
+    if len(plain) > LONGEST_SHOWN:
+        plain = plain[:LONGEST_SHOWN] + "..."
+    return plain if plain.isprintable() else "".join(char if char.isprintable() else "?" for char in plain)
 
 
 def _refusal(why: str) -> Setback:

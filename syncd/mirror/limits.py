@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from itertools import count
 
 BURST = 0.25
@@ -33,19 +32,30 @@ class Slots:
         self._waiting: dict[str, deque[tuple[int, asyncio.Future[None]]]] = {}
         self._held: Counter[str] = Counter()
 
-    @asynccontextmanager
-    async def hold(self, host: str) -> AsyncIterator[None]:
-        """Wait for a slot and keep it for the block."""
+    async def take(self, host: str) -> Slot:
+        """Wait for a slot; it is kept until its block ends."""
+        total, per_host = self._limits()
+        if not self._waiting and self._held.total() < total and self._held[host] < per_host:
+            self._held[host] += 1
+            return Slot(self, host)
         entry: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(host, deque()).append((next(self._tickets), entry))
         self.refill()
         try:
             await entry
-            yield
-        finally:
+        except asyncio.CancelledError:
             # Who is cancelled at the very moment of being let in holds a slot as well.
             if entry.done() and not entry.cancelled():
-                self._leave(host)
+                self.give_back(host)
+            raise
+        return Slot(self, host)
+
+    def give_back(self, host: str) -> None:
+        """Make room for the next one."""
+        self._held[host] -= 1
+        if not self._held[host]:
+            del self._held[host]
+        if self._waiting:
             self.refill()
 
     def refill(self) -> None:
@@ -66,10 +76,21 @@ class Slots:
         ready = ((queue[0][0], host) for host, queue in self._waiting.items() if self._held[host] < per_host)
         return min(ready, default=(0, None))[1]
 
-    def _leave(self, host: str) -> None:
-        self._held[host] -= 1
-        if not self._held[host]:
-            del self._held[host]
+
+class Slot:
+    """One place at one host, to be used as a block."""
+
+    __slots__ = ("_host", "_slots")
+
+    def __init__(self, slots: Slots, host: str) -> None:
+        self._slots = slots
+        self._host = host
+
+    def __enter__(self) -> None:
+        """It is taken already."""
+
+    def __exit__(self, *_: object) -> None:
+        self._slots.give_back(self._host)
 
 
 class Bandwidth:
@@ -87,6 +108,9 @@ class Bandwidth:
 
     async def take(self, size: int) -> None:
         """Account for `size` received bytes; returns when the next ones may be read."""
+        if not self._limit():
+            self._debt = 0.0  # a new limit doesn't begin with old debts
+            return
         async with self._turn:
             self._pay()
             self._debt += size
@@ -96,6 +120,5 @@ class Bandwidth:
 
     def _pay(self) -> None:
         now, rate = time.monotonic(), self._limit()
-        # Without a limit nothing is owed, so that a new one doesn't begin with old debts.
         self._debt = max(self._debt - (now - self._paid_at) * rate, -BURST * rate) if rate else 0.0
         self._paid_at = now

@@ -1,14 +1,15 @@
 """What the manifests say, from published assets to bytes (contract: "The manifest").
 
 Pure: rows come in, JSON goes out. A folder's manifest names the files of that folder, an
-export's lists the files inside it, and the index names both without naming single files, so
+export's lists the files inside it, and the `index` names both without naming single files, so
 that the cost of an event does not grow with the tree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -17,28 +18,27 @@ from syncd.model import ExportContents, FolderContents, FolderLine, Format, List
 
 INDEX = "manifest.json"
 CHECKSUMS = "SHA256SUMS"
-_LAYOUT = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+LAYOUT = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
 
 def entry(listed: Listed) -> dict[str, Any]:
     """One file as its folder's manifest names it."""
-    asset = listed.asset
     said: dict[str, Any] = {
         "path": listed.key,
-        "id": asset.id,
-        "sharing_id": asset.sharing_id or None,
-        "version": asset.version,
-        "kind": asset.kind,
+        "id": listed.id,
+        "sharing_id": listed.sharing_id or None,
+        "version": listed.version,
+        "kind": listed.kind,
         "type": listed.type,
         "bytes": listed.bytes,
         "sha256": listed.sha256,
-        "width": _side(asset.format.width),
-        "height": _side(asset.format.height),
+        "width": _side(listed.format.width),
+        "height": _side(listed.format.height),
         "source_url": listed.source_url,
         "received_at": rfc3339(listed.received_at),
         "published_at": rfc3339(listed.published_at),
-        "view_url": asset.view_url or None,
-        "edit_url": asset.edit_url or None,
+        "view_url": listed.view_url or None,
+        "edit_url": listed.edit_url or None,
         "delivery": listed.delivery,
     }
     if listed.superseded:
@@ -79,7 +79,7 @@ def folder_manifest(folder: FolderContents) -> bytes:
         },
         "assets": [entry(listed) for listed in folder.listed],
     }  # fmt: skip
-    return orjson.dumps(said, option=_LAYOUT)
+    return orjson.dumps(said, option=LAYOUT)
 
 
 def _template(template: Template, folder: FolderContents) -> dict[str, Any]:
@@ -94,20 +94,19 @@ def _template(template: Template, folder: FolderContents) -> dict[str, Any]:
 
 def _shared_template(folder: FolderContents) -> Template | None:
     """The template of every file here, by id where it has one, under its latest name."""
-    templates = [listed.asset.template for listed in _by_age(folder)]
-    if len({template.id or template.name for template in templates}) != 1:
+    if len({listed.template.id or listed.template.name for listed in folder.listed}) != 1:
         return None
+    template = _latest(folder).template
     renamed = folder.status.template.name if folder.status else ""
-    return replace(templates[-1], name=renamed or templates[-1].name)
+    return replace(template, name=renamed or template.name)
 
 
 def _shared_format(folder: FolderContents) -> Format | None:
-    formats = [listed.asset.format for listed in _by_age(folder)]
-    return formats[-1] if len({format_.id for format_ in formats}) == 1 else None
+    return _latest(folder).format if len({listed.format.id for listed in folder.listed}) == 1 else None
 
 
-def _by_age(folder: FolderContents) -> list[Listed]:
-    return sorted(folder.listed, key=lambda listed: listed.received_at)
+def _latest(folder: FolderContents) -> Listed:
+    return max(reversed(folder.listed), key=attrgetter("received_at"))
 
 
 def export_line(export: ExportContents) -> dict[str, Any]:
@@ -136,38 +135,7 @@ def export_manifest(export: ExportContents) -> bytes:
         "delivery": export.delivery,
         "files": [{"path": export.path_of(file), "bytes": file.bytes, "sha256": file.sha256} for file in export.files],
     }
-    return orjson.dumps(said, option=_LAYOUT)
-
-
-def index(
-    folders: Sequence[FolderLine], exports: Sequence[dict[str, Any]], *, sequence: int, generated_at: float
-) -> bytes:
-    """The index of the tree. `exports` are their `export_line`s."""
-    said = {
-        "version": 1,
-        "sequence": sequence,
-        "generated_at": rfc3339(generated_at),
-        "totals": {
-            "assets": sum(line.assets for line in folders),
-            "bytes": sum(line.bytes for line in folders),
-            "folders": len(folders),
-            "exports": len(exports),
-        },
-        "folders": [
-            {
-                "path": line.folder,
-                "template": line.template.name or line.template.id or None,
-                "format": line.format_id or None,
-                "assets": line.assets,
-                "bytes": line.bytes,
-                "manifest": f"{line.folder}/{INDEX}",
-                "sequence": line.sequence,
-            }
-            for line in folders
-        ],
-        "exports": exports,
-    }
-    return orjson.dumps(said, option=_LAYOUT)
+    return orjson.dumps(said, option=LAYOUT)
 
 
 def folder_checksums(folder: FolderContents) -> bytes:
@@ -189,12 +157,11 @@ def flat(folders: Iterable[FolderContents], exports: Iterable[ExportContents]) -
     """Every published file as one row, for `manifest export`."""
     for folder in folders:
         for listed in folder.listed:
-            asset = listed.asset
             yield {
                 **entry(listed),
-                "template_id": asset.template.id or None,
-                "template": asset.template.name or None,
-                "format": asset.format.id or None,
+                "template_id": listed.template.id or None,
+                "template": listed.template.name or None,
+                "format": listed.format.id or None,
                 "superseded": listed.superseded,
                 "export_id": None,
             }

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from syncd.config.units import layout_fields
@@ -49,46 +51,36 @@ def key_for(
     The wish is not reserved: the caller does that with `candidates`, under the visual's identity,
     and there is room left for the ids. `received_at` is in unix seconds.
     """
-    fields = layout_fields(layout)
+    fields = _fields(layout)
     if "hash" in fields and sha256 is None:
         return None
 
-    def folder(scope: str, owner: str, text: str) -> str:
-        wanted = clean(text, style, limit=PART - _SUFFIXES)
-        return reserve(scope, owner, candidates(wanted, owner, folder=True))
-
-    def named(kind: str, thing: Template, within: str = "") -> str:
-        scope = f"{kind}:{within}" if within else kind
-        return folder(scope, thing.id or thing.name, thing.name or thing.id or f"no-{kind}")
-
     stem, ext = _typed(_filename(asset, style), asset.type)
-    # Called only if the layout has the field: a folder that nobody uses is not reserved.
-    read: dict[str, Callable[[], str]] = {
-        "template": lambda: named("template", asset.template),
-        "template_id": lambda: asset.template.id or "no-template",
-        "project": lambda: named("project", asset.project),
-        # Every project may have a branch and a file of one name.
-        "branch": lambda: named("branch", asset.branch, asset.project.id),
-        "file": lambda: named("file", asset.template, asset.project.id),
-        "format": lambda: folder("format", asset.format.id, asset.format.id or "multipage"),
-        "format_id": lambda: asset.format.id or "multipage",
-        "width": lambda: _length(asset.format.width),
-        "height": lambda: _length(asset.format.height),
-        "type": lambda: extensions(asset.type)[0],
-        "id": lambda: asset.id,
-        "sharing_id": lambda: asset.sharing_id or asset.id,
-        "version": lambda: str(asset.version or 0),
-        "date": lambda: _day(received_at),
-        "filename": lambda: f"{stem}.{ext}",
-        "stem": lambda: stem,
-        "layer": lambda: stem,
-        "ext": lambda: ext,
-        "hash": lambda: (sha256 or "")[:8],
-    }
-    values = {field: read[field]() for field in fields}
+    wish = _Wish(asset, style, received_at, reserve, sha256, stem, ext)
+    values = {field: _WORDS[field](wish) for field in fields}
     *folders, last = [clean(part.format_map(values), style) for part in layout.split("/")]
     name = ".".join(_typed(last, asset.type))
     return _joined(folders, clean(name, style, limit=PART - _SUFFIXES), style)
+
+
+class _Wish(NamedTuple):
+    """What a layout's fields are rendered from."""
+
+    asset: Asset
+    style: Style
+    received_at: float
+    reserve: Reserve
+    sha256: str | None
+    stem: str
+    ext: str
+
+    def folder(self, scope: str, owner: str, text: str) -> str:
+        wanted = clean(text, self.style, limit=PART - _SUFFIXES)
+        return self.reserve(scope, owner, candidates(wanted, owner, folder=True))
+
+    def named(self, kind: str, thing: Template, within: str = "") -> str:
+        scope = f"{kind}:{within}" if within else kind
+        return self.folder(scope, thing.id or thing.name, thing.name or thing.id or f"no-{kind}")
 
 
 def export_key(asset: Asset, layout: str, style: Style, received_at: float) -> str:
@@ -104,7 +96,10 @@ def export_key(asset: Asset, layout: str, style: Style, received_at: float) -> s
 
 def is_per_version(layout: str) -> bool:
     """Tell if each version of a visual gets a key of its own; else all of them share one."""
-    return not layout_fields(layout).isdisjoint({"version", "hash", "id", "date"})
+    return not _fields(layout).isdisjoint({"version", "hash", "id", "date"})
+
+
+_fields = lru_cache(maxsize=16)(layout_fields)  # every asset is asked for its layout; there are as many as sources
 
 
 def with_extension(key: str, type_: str) -> str:
@@ -122,6 +117,7 @@ def version_key(key: str, label: str) -> str:
     return suffixed(key, f".v{label}")
 
 
+@lru_cache(maxsize=256)
 def extensions(type_: str) -> tuple[str, ...]:
     """List the extensions that files of a type may have, the type's own first. Never empty, plain ASCII."""
     word = re.sub("[^a-z0-9]", "", type_.lower())[:16] or "bin"
@@ -130,15 +126,21 @@ def extensions(type_: str) -> tuple[str, ...]:
 
 def _filename(asset: Asset, style: Style) -> str:
     """Find what the platform calls the file: its name, else the end of its URL, else its id."""
-    path = re.split("[?#]", asset.url, maxsplit=1)[0].partition("://")[2].partition("/")[2]
-    named = (asset.filename, unquote(path.rpartition("/")[2]))
-    name = clean(next((text for text in named if text.strip()), asset.id), style)
+    name = clean(asset.filename if asset.filename.strip() else _end_of(asset.url) or asset.id, style)
     if asset.kind == "fallback":  # it bears the name of its zip
         stem, ext = split_extension(name)
         return stem if ext.lower() == ".zip" else name
     return name
 
 
+def _end_of(url: str) -> str:
+    """The last part of a URL's path, empty where there is nothing to see in it."""
+    path = re.split("[?#]", url, maxsplit=1)[0].partition("://")[2].partition("/")[2]
+    name = unquote(path.rpartition("/")[2])
+    return name if name.strip() else ""
+
+
+@lru_cache(maxsize=256)  # a name is asked for twice
 def _typed(name: str, type_: str) -> tuple[str, str]:
     """Split a name into stem and extension; what is no extension of the type belongs to the stem."""
     stem, ext = split_extension(name)
@@ -168,3 +170,28 @@ def _length(value: float | None) -> str:
 
 def _day(received_at: float) -> str:
     return datetime.fromtimestamp(received_at, UTC).date().isoformat()
+
+
+# Called only if the layout has the field: a folder that nobody uses is not reserved.
+_WORDS: dict[str, Callable[[_Wish], str]] = {
+    "template": lambda wish: wish.named("template", wish.asset.template),
+    "template_id": lambda wish: wish.asset.template.id or "no-template",
+    "project": lambda wish: wish.named("project", wish.asset.project),
+    # Every project may have a branch and a file of one name.
+    "branch": lambda wish: wish.named("branch", wish.asset.branch, wish.asset.project.id),
+    "file": lambda wish: wish.named("file", wish.asset.template, wish.asset.project.id),
+    "format": lambda wish: wish.folder("format", wish.asset.format.id, wish.asset.format.id or "multipage"),
+    "format_id": lambda wish: wish.asset.format.id or "multipage",
+    "width": lambda wish: _length(wish.asset.format.width),
+    "height": lambda wish: _length(wish.asset.format.height),
+    "type": lambda wish: extensions(wish.asset.type)[0],
+    "id": lambda wish: wish.asset.id,
+    "sharing_id": lambda wish: wish.asset.sharing_id or wish.asset.id,
+    "version": lambda wish: str(wish.asset.version or 0),
+    "date": lambda wish: _day(wish.received_at),
+    "filename": lambda wish: f"{wish.stem}.{wish.ext}",
+    "stem": lambda wish: wish.stem,
+    "layer": lambda wish: wish.stem,
+    "ext": lambda wish: wish.ext,
+    "hash": lambda wish: (wish.sha256 or "")[:8],
+}

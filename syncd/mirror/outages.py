@@ -12,7 +12,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from syncd.mirror.setback import Lasting, Setback
@@ -74,13 +74,16 @@ class Outages:
         for outage in self._known.values():
             outage.due = min(outage.due, self._clock())
 
-    @contextmanager
-    def attempt(self, server: str, asset: str) -> Iterator[None]:
+    def attempt(self, server: str, asset: str) -> AbstractContextManager[None]:
         """Check, and learn from what comes of the block, which asks this server for an asset, or through this proxy.
 
         Where it is down after a failure, the Setback is raised as a parked one. What troubles
         another is passed on; nothing is ever known to trouble "".
         """
+        return self._attempt(server, asset) if server else nullcontext()
+
+    @contextmanager
+    def _attempt(self, server: str, asset: str) -> Iterator[None]:
         self.check(server)
         outage = self._known.get(server)
         probed = outage if outage is not None and outage.pause else None
@@ -89,7 +92,7 @@ class Outages:
         try:
             yield
         except Setback as setback:
-            if setback.troubled and setback.troubled == server:
+            if setback.troubled == server:
                 outage = self._failed(server, asset, setback, probed)
                 if outage.pause:
                     raise self._put_off(server, outage) from setback

@@ -13,25 +13,30 @@ import io
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
 
+from syncd.barrier import start_writing
 from syncd.errors import StoreUnavailable
 from syncd.mirror.setback import Setback
-from syncd.mirror.space import check_space
+from syncd.mirror.space import check_room, check_space
 from syncd.mirror.waste import throw_away
 
 if TYPE_CHECKING:
+    from _hashlib import HASH
+
     from _typeshed import ReadableBuffer
 
 MOST_PARTS = 1000
 MOST_BYTES = 8 << 30
 """What a shelf holds. Who comes when it is full begins anew: it must not push out what has come further."""
+
+WRITTEN_BACK = 8 << 20
+"""Bytes after which the kernel is told to begin with writing them to the disk."""
 
 _STRONG_ETAG = re.compile(r'"[!#-~]{1,256}"')
 _MD5_ETAG = re.compile(r'"([0-9a-fA-F]{32})"')
@@ -56,13 +61,12 @@ class Part:
         self.type = ""
         self._etag = ""
         self._md5_promised: str | None = None
-        self._sha256 = hashlib.sha256()
-        self._md5 = hashlib.md5(usedforsecurity=False)
+        self.digests: list[HASH] = []
 
     @property
     def sha256(self) -> str:
         """The SHA-256 of what is here, in hex."""
-        return self._sha256.hexdigest()
+        return self.digests[0].hexdigest()
 
     @property
     def can_go_on(self) -> bool:
@@ -87,6 +91,9 @@ class Part:
             etags = headers.getall("ETag", [])
             self._etag = etags[0] if len(etags) == 1 and _STRONG_ETAG.fullmatch(etags[0]) else ""
             self._md5_promised = _promised_md5(response)
+            self.digests = [hashlib.sha256()]
+            if self._md5_promised:
+                self.digests.append(hashlib.md5(usedforsecurity=False))
         elif not (
             response.status == HTTPStatus.PARTIAL_CONTENT
             and headers.getall("Content-Range", []) == [f"bytes {self.received}-{(self.length or 0) - 1}/{self.length}"]
@@ -102,19 +109,13 @@ class Part:
 
     def open(self) -> PartFile:
         """Open the file for what comes next, a new one at the beginning. Raises StoreUnavailable."""
-        return PartFile(self)
-
-    def hash(self, data: ReadableBuffer) -> None:
-        """Take the next bytes into the digests."""
-        self._sha256.update(data)
-        if self._md5_promised:
-            self._md5.update(data)
+        return PartFile(self, self._min_free)
 
     def verify(self) -> None:
         """Raise Setback unless what is here is all that was promised, over however many answers it came."""
         if self.length is not None and self.received != self.length:
             raise Setback(f"{self.received} bytes instead of {self.length}")
-        if self._md5_promised and self._md5.hexdigest() != self._md5_promised:
+        if self._md5_promised and self.digests[1].hexdigest() != self._md5_promised:
             raise Setback("a body that its ETag contradicts")
 
     def discard(self) -> None:
@@ -164,41 +165,62 @@ def discard(parts: Parts) -> None:
 
 
 class PartFile(io.FileIO):
-    """A part's open file, which hashes what it writes; any OSError of it is the store's.
+    """A part's open file, which grows only while `min_free` bytes stay free; any OSError of it is the store's.
 
     A lock keeps the file open while a thread writes whose task has been cancelled: its
     descriptor could be another file's by then.
     """
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: Part, min_free: int) -> None:
         self._part = part
+        self._min_free = min_free
+        self._on_its_way = part.received
         self._writing = threading.Lock()
-        with self._disk():
+        try:
             super().__init__(part.path, "ab" if part.received else "xb", opener=_private)
+        except OSError as error:
+            raise self._unusable(error) from error
         part.exists = True
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write and hash all of it, if there is room for it."""
-        with self._writing, self._disk(), memoryview(data) as rest:
-            self._part.check_space(len(rest))
-            self._part.hash(rest)
-            done = 0
-            while done < len(rest):
-                done += super().write(rest[done:])
-            self._part.received += done
-        return done
+        """Write all of it, if there is room for it."""
+        with self._writing, memoryview(data) as rest:
+            descriptor, size = self.fileno(), len(rest)
+            try:
+                if self._min_free:
+                    check_room(os.fstatvfs(descriptor), size, self._min_free)
+                done = os.write(descriptor, rest)
+                while done < size:
+                    done += os.write(descriptor, rest[done:])
+                self._part.received += size
+                self._write_back(descriptor, self._part.received)
+            except OSError as error:
+                raise self._unusable(error) from error
+        return size
+
+    def finish(self, data: ReadableBuffer) -> None:
+        """Hash and write the last of it, and close: one way to a thread is enough for a small file."""
+        for digest in self._part.digests:
+            digest.update(data)
+        self.write(data)
+        self.close()
 
     def close(self) -> None:
         """Close it; a network share tells of a full disk only here."""
-        with self._writing, self._disk():
-            super().close()
+        with self._writing:
+            try:
+                super().close()
+            except OSError as error:
+                raise self._unusable(error) from error
 
-    @contextmanager
-    def _disk(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StoreUnavailable(f"{self._part.path.parent}: {error.strerror or error}") from error
+    def _write_back(self, descriptor: int, end: int) -> None:
+        """Have the kernel begin to bring it to the disk, so that little is left for the sync in the end."""
+        if end - self._on_its_way >= WRITTEN_BACK:
+            start_writing(descriptor)
+            self._on_its_way = end
+
+    def _unusable(self, error: OSError) -> StoreUnavailable:
+        return StoreUnavailable(f"{self._part.path.parent}: {error.strerror or error}")
 
 
 def _private(name: str, flags: int) -> int:
@@ -211,8 +233,8 @@ def _promised_md5(response: aiohttp.ClientResponse) -> str | None:
     With a key of one's own the ETag is of that form too, but of the encrypted bytes.
     """
     headers = response.headers
-    encrypted = headers.get("x-amz-server-side-encryption", "").startswith("aws:kms")
-    if encrypted or "x-amz-server-side-encryption-customer-algorithm" in headers:
-        return None
     match = _MD5_ETAG.fullmatch(headers.get("ETag", ""))
-    return match[1].lower() if match else None
+    if match is None or "x-amz-server-side-encryption-customer-algorithm" in headers:
+        return None
+    encrypted = headers.get("x-amz-server-side-encryption", "").startswith("aws:kms")
+    return None if encrypted else match[1].lower()

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Protocol
 
 from syncd.mirror.naming import extensions
@@ -65,16 +66,16 @@ def _stopped_by(asset: Asset, filters: Filters) -> str:
     return next((key for key, known in words.items() if not _passes(_globs(filters, key), *known)), "")
 
 
-def _globs(filters: Filters, key: str) -> Sequence[str]:
-    globs: Sequence[str] = getattr(filters, key, ("*",))
-    return globs
+def _globs(filters: Filters, key: str) -> tuple[str, ...]:
+    return tuple(getattr(filters, key, ("*",)))
 
 
 def _words(template: Template) -> tuple[str, str]:
     return template.id, template.name
 
 
-def _passes(patterns: Sequence[str], *words: str) -> bool:
+@lru_cache(maxsize=512)  # a burst has few templates, formats and types
+def _passes(patterns: tuple[str, ...], *words: str) -> bool:
     """Match case-insensitively any of the words a thing is known by. Only exclusions mean: all but those."""
     known = tuple(filter(None, words)) or ("",)  # what has no name is met by `*` alone
 

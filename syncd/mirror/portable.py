@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from hashlib import sha256
 from itertools import count
 from typing import Literal
@@ -26,8 +27,14 @@ SHORTEST = 32
 """The smallest limit that a name can be cut to: room for an extension and a word before it."""
 
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
-_IGNORABLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
+_IGNORED = "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff"
 """What DerivedCoreProperties.txt calls Default_Ignorable and no category above already drops."""
+_IGNORABLE = re.compile(f"[{_IGNORED}]")
+_UNSURE = re.compile(rf"[^\w.~+-]|[{_IGNORED}]")
+"""Characters to look at; the others are letters and digits of any script, or plain."""
+
+_PLAIN = re.compile(r"[A-Za-z0-9][\w.~+-]*(?: [\w.~+-]+)*(?<!\.)", re.ASCII)
+"""Names that are safe as they are: most."""
 
 _EXTENSION = re.compile(r"(.+)(\.[A-Za-z0-9]{1,16})", re.DOTALL)
 _UNPORTABLE = frozenset('<>:"|?*')
@@ -39,14 +46,17 @@ _DEVICES = frozenset({"CON", "PRN", "AUX", "NUL", "CLOCK$", "CONIN$", "CONOUT$"}
 _OWN = frozenset({"manifest.json", "sha256sums"})
 
 
+@lru_cache(maxsize=512)  # a burst has few templates and formats, and each name is asked for more than once
 def clean(text: str, style: Style, *, limit: int = PART, exported: bool = False) -> str:
     """Make one safe path part of any text, at most `limit` bytes long. Never empty; stable under repetition.
 
     Names of syncd's own (`_` or `.` in front, `manifest.json`, `SHA256SUMS`) are avoided, for
     files inside an export (`exported`) only the dot in front is. Different texts may become one name.
     """
+    if _PLAIN.fullmatch(text) and len(text) <= limit and not _is_taken(text, style, exported=exported):
+        return text
     forbidden = {"/", "\\"} | (_UNPORTABLE if style == "portable" else frozenset())
-    seen = "".join(_shown(char, forbidden) for char in normalize("NFC", text))
+    seen = _UNSURE.sub(lambda char: _shown(char[0], forbidden), normalize("NFC", text))
     name = normalize("NFC", " ".join(seen.split())).lstrip(". " if exported else "._ ")
     name = cut(_trimmed(name, style), limit) or "unnamed"
     if _is_taken(name, style, exported=exported):

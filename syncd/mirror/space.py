@@ -23,6 +23,11 @@ def check_space(folder: Path, wanted: int, min_free: int) -> None:
         room = os.statvfs(folder)
     except OSError as error:
         raise StoreUnavailable(f"{folder}: {error.strerror or error}") from error
+    check_room(room, wanted, min_free)
+
+
+def check_room(room: os.statvfs_result, wanted: int, min_free: int) -> None:
+    """Raise StoreUnavailable where `wanted` bytes more leave less than `min_free` of this room."""
     free = room.f_bavail * room.f_frsize
     if free - wanted < min_free:
         raise StoreUnavailable(

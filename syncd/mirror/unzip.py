@@ -1,8 +1,9 @@
 """Reads ZIP archives that may lie: their directory and their entries' bytes, in bounded memory.
 
 `zipfile` is not used: it builds the list of a million entries before anyone can count them, expands
-bzip2 and LZMA without bound and forgives what we must not. What an entry's name may be, and where
-its bytes go, is `archive`'s business. Layout and field names follow APPNOTE.TXT 6.3.10 of PKWARE.
+bzip2 and LZMA without bound and forgives what we must not. Entries are read at their offsets, so that
+several threads may read one archive. What an entry's name may be, and where its bytes go, is
+`archive`'s business. Layout and field names follow APPNOTE.TXT 6.3.10 of PKWARE.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import lzma
 import os
 import struct
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, NamedTuple, Protocol
 
 from syncd.errors import SyncdError
+
+Read = Callable[[int, int], bytes]
+"""Reads so many bytes of the archive from an offset on, as `os.pread` does; fewer at its end."""
 
 PIECE = 1 << 20
 """Bytes of content handed out at once, at most."""
@@ -32,7 +35,7 @@ _LOCATOR = struct.Struct("<4sIQI")
 _CENTRAL = struct.Struct("<4sHHHHHHIIIHHHHHII")
 _LOCAL = struct.Struct("<4sHHHHHIIIHH")
 
-_STORED, _DEFLATED, _BZIP2, _LZMA = 0, 8, 12, 14
+_STORED, _DEFLATED, _BZIP2, LZMA = 0, 8, 12, 14
 _ENCRYPTED = 0x2041
 """Flag bits 0 (encrypted), 6 (strongly) and 13 (directory masked)."""
 _UTF8 = 0x800
@@ -46,10 +49,10 @@ class ArchiveRefused(SyncdError):
     """The archive is damaged, hostile or beyond the limits: no later attempt at these bytes would mend it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One entry as the archive's directory describes it; sizes and `offset` in bytes, `mode` as in stat(2)."""
 
+    name: str
     raw: bytes
     flags: int
     method: int
@@ -58,14 +61,6 @@ class Entry:
     size: int
     mode: int
     offset: int
-
-    @property
-    def name(self) -> str:
-        """The name as text. Many tools write UTF-8 without saying so; what is not UTF-8 is code page 437."""
-        try:
-            return self.raw.decode()
-        except UnicodeDecodeError:
-            return self.raw.decode("cp437")
 
     def refused(self, reason: str) -> ArchiveRefused:
         """Say why the archive is refused because of this entry, in text that is safe to print."""
@@ -90,18 +85,16 @@ def read_directory(file: BinaryIO, max_entries: int) -> list[Entry]:
     return entries
 
 
-def read_content(file: BinaryIO, entry: Entry) -> Iterator[bytes]:
+def read_content(read: Read, entry: Entry) -> Iterator[bytes]:
     """Yield an entry's bytes in pieces; raises at the end if length or CRC are not what was announced."""
-    file.seek(entry.offset)
-    header = file.read(_LOCAL.size)
-    if len(header) != _LOCAL.size or not header.startswith(b"PK\3\4"):
+    header = read(_LOCAL.size + len(entry.raw), entry.offset)
+    if len(header) < _LOCAL.size or not header.startswith(b"PK\3\4"):
         raise entry.refused("is not where the directory says")
-    *_, name_length, extra_length = _LOCAL.unpack(header)
-    if file.read(name_length) != entry.raw:
+    *_, name_length, extra_length = _LOCAL.unpack_from(header)
+    if name_length != len(entry.raw) or header[_LOCAL.size :] != entry.raw:
         raise entry.refused("has two different names")
-    file.seek(extra_length, os.SEEK_CUR)
     size = crc = 0
-    for piece in _unpacked(file, entry) if entry.size else ():
+    for piece in _unpacked(read, entry, entry.offset + len(header) + extra_length) if entry.size else ():
         size += len(piece)
         if size > entry.size:
             raise entry.refused("is larger than announced")
@@ -149,19 +142,27 @@ def _read_entry(file: BinaryIO) -> tuple[Entry, int]:
     )
     if name > _LONGEST_NAME:
         raise ArchiveRefused(f"the archive has a name of {name} bytes, more than {_LONGEST_NAME}")
-    raw = file.read(name)
-    size, packed, offset = _widened(file.read(extra), size, packed, offset)
-    file.seek(comment, os.SEEK_CUR)
-    entry = Entry(raw, flags, method, crc, packed, size, attributes >> 16, offset)
+    rest = file.read(name + extra + comment)
+    raw = rest[:name]
+    size, packed, offset = _widened(rest[name : name + extra], size, packed, offset)
+    entry = Entry(_text(raw), raw, flags, method, crc, packed, size, attributes >> 16, offset)
     if flags & _ENCRYPTED:
         raise entry.refused("is encrypted")
-    if method not in (_STORED, _DEFLATED, _BZIP2, _LZMA):
+    if method not in (_STORED, _DEFLATED, _BZIP2, LZMA):
         raise entry.refused(f"is compressed in a way that is not supported (method {method})")
     if disk not in (0, _ELSEWHERE):  # of an archive in one part, whose zip64 field has the number
         raise entry.refused("is in another part of the archive")
     if flags & _UTF8 and entry.name.encode() != raw:
         raise entry.refused("says that its name is UTF-8, which it is not")
     return entry, _CENTRAL.size + name + extra + comment
+
+
+def _text(name: bytes) -> str:
+    """Many tools write UTF-8 without saying so; what is not UTF-8 is code page 437."""
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        return name.decode("cp437")
 
 
 def _widened(extra: bytes, *values: int) -> list[int]:
@@ -213,19 +214,19 @@ class _Inflater:
         return self._inflate.decompress(self._inflate.unconsumed_tail + data, max_length)
 
 
-def _unpacked(file: BinaryIO, entry: Entry) -> Iterator[bytes]:
-    """Yield what the packed bytes from here on expand to; stops where they end, whole or not."""
-    left = entry.packed
+def _unpacked(read: Read, entry: Entry, start: int) -> Iterator[bytes]:
+    """Yield what the packed bytes from `start` on expand to; stops where they end, whole or not."""
+    end = start + entry.packed
     if entry.method == _STORED:
-        yield from _pieces(file, left)
+        yield from _pieces(read, start, end)
         return
     decoder: _Decoder
-    if entry.method == _LZMA:
-        decoder = _lzma_decoder(file.read(9), entry)
-        left -= 9
+    if entry.method == LZMA:
+        decoder = _lzma_decoder(read(9, start), entry)
+        start += 9
     else:
         decoder = _Inflater() if entry.method == _DEFLATED else bz2.BZ2Decompressor()
-    packed = _pieces(file, left)
+    packed = _pieces(read, start, end)
     while not decoder.eof:
         data = next(packed, b"") if decoder.needs_input else b""
         starved = decoder.needs_input and not data
@@ -239,9 +240,9 @@ def _unpacked(file: BinaryIO, entry: Entry) -> Iterator[bytes]:
             return
 
 
-def _pieces(file: BinaryIO, length: int) -> Iterator[bytes]:
-    while length > 0 and (piece := file.read(min(length, _PACKED_PIECE))):
-        length -= len(piece)
+def _pieces(read: Read, start: int, end: int) -> Iterator[bytes]:
+    while start < end and (piece := read(min(end - start, _PACKED_PIECE), start)):
+        start += len(piece)
         yield piece
 
 

@@ -60,7 +60,7 @@ def configure(level: Level, style: Style = "auto") -> None:
     for name, least in _QUIET.items():
         logging.getLogger(name).setLevel(least)
     # No line says where in the code, in which thread or process it was written: half of what a record costs.
-    logging._srcfile = None
+    logging._srcfile = None  # noqa: SLF001 - the way that the library documents
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.logAsyncioTasks = False  # type: ignore[attr-defined] # since Python 3.12
 

@@ -2,8 +2,8 @@
 
 A selector sees everything: what runs between two waits is a hold-up for whoever comes meanwhile,
 be it one slow callback or many quick ones, and a wait that ends late was one, too. It costs two
-looks at the clock a step and nothing while the loop sleeps. What is made of a hold-up, a number
-in `metrics`, is not decided here; that it is logged, is.
+looks at the clock a step, now and then one at the thread's times, and nothing while the loop sleeps.
+What is made of a hold-up, a number in `metrics`, is not decided here; that it is logged, is.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ NOTABLE = 0.02
 LONGEST = 0.1
 """Seconds that none may take (docs/reliability.md, "The event loop"); a longer one is logged."""
 _QUIET = 60.0  # seconds between two lines of the log
+_RECENT = 0.002  # seconds that the thread's times may be old: to look at them costs more than to look at the clock
 _TIMES = "/proc/thread-self/schedstat"
 
 
@@ -41,7 +42,7 @@ class LoopWatch(selectors.DefaultSelector):
         with contextlib.suppress(OSError):
             self._times = os.open(_TIMES, os.O_RDONLY | os.O_CLOEXEC)
         self._since = time.monotonic()
-        self._starved_before = self._starved()
+        self._starved_before, self._looked_at = self._starved(), self._since
         self._silent_until = 0.0
         self._unlogged = 0
 
@@ -54,7 +55,8 @@ class LoopWatch(selectors.DefaultSelector):
         self._since = ended = time.monotonic()
         if timeout is not None and ended - began - max(timeout, 0.0) >= NOTABLE:
             self._tell(ended - began - max(timeout, 0.0), ended)
-        self._starved_before = self._starved()
+        if ended - self._looked_at >= _RECENT:
+            self._starved_before, self._looked_at = self._starved(), ended
         return ready
 
     def close(self) -> None:
@@ -69,8 +71,9 @@ class LoopWatch(selectors.DefaultSelector):
         return b"0 0 0" if self._times is None else os.pread(self._times, 64, 0)
 
     def _tell(self, lasted: float, now: float) -> None:
-        before, after = (int(times.split()[1]) for times in (self._starved_before, self._starved()))
-        starved = min((after - before) / 1e9, lasted)
+        times, self._looked_at = self._starved(), now
+        before, after = (int(of.split()[1]) for of in (self._starved_before, times))
+        self._starved_before, starved = times, min((after - before) / 1e9, lasted)
         self._told(lasted - starved, starved)
         if lasted < LONGEST:
             return

@@ -1,23 +1,19 @@
 """Notifications: what happened, in words for people, by way of Apprise.
 
 Everything that a platform has said is cleaned before it is worded: no control characters, nothing
-that a chat takes for markup, a link or a mention. Apprise blocks, so that each message has a
-thread of its own, which nobody waits for at the end.
+that a chat takes for markup, a link or a mention. How a message travels is in `courier`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
 import re
-import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from syncd.config.telling import LINE_FIELDS, Notify, apprise
+from syncd import courier
+from syncd.config.telling import LINE_FIELDS, Notify
 from syncd.config.units import fill
 from syncd.journal.happenings import Happening
 from syncd.journal.outbox import Message
@@ -109,11 +105,14 @@ class NotifyTarget:
 
     async def send(self, message: Message) -> Setback | None:
         """Hand a message to Apprise."""
+        url = self.table.url.text
         try:
-            async with asyncio.timeout(LONGEST):
-                return await _in_thread(lambda: _send(self.table.url.text, message.title, message.body))
+            said = await courier.send(url, message.title, message.body, LONGEST)
         except TimeoutError:
             return Setback(f"not sent within {LONGEST:g}s")
+        except OSError as error:
+            return Setback(f"Apprise can't be started ({error.strerror})")
+        return None if said is None else Setback(_masked(said, url))
 
 
 def _headline(event: str, count: int, first: Happening) -> str:
@@ -155,45 +154,9 @@ def _clean(value: object) -> str:
     return _MENTION.sub("@ ", text.translate(_MARKUP))
 
 
-# ---- Apprise ----
-
-
-def _send(url: str, title: str, body: str) -> Setback | None:
-    library = apprise()
-    asset = library.AppriseAsset(app_id="syncd", app_desc="syncd", async_mode=False)
-    sender = library.Apprise(library.Apprise.instantiate(url, asset=asset), asset=asset)
-    form = library.NotifyFormat.TEXT
-    with sender.notify(body=body, title=title, body_format=form, timeout=LONGEST, log_level=logging.WARNING) as result:
-        if result:
-            return None
-        said = [entry.message for entry in result.logs()]
-    return Setback(_masked(said[0] if said else "not taken", url))
-
-
 def _masked(text: str, url: str) -> str:
     """A text without any part of the URL, whose every part may be secret."""
     for part in sorted(filter(None, re.split(r"[/:@?&=,#]+", url.partition("://")[2])), key=len, reverse=True):
         if len(part) > 3:  # noqa: PLR2004 - shorter ones are in every other word
             text = text.replace(part, "***")
     return printable(text)[:_REASON_LENGTH]
-
-
-async def _in_thread(work: Callable[[], Setback | None]) -> Setback | None:
-    """Run something in a thread of its own that may be left alone: the process can end while it blocks."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[Setback | None] = loop.create_future()
-
-    def tell(result: Setback | None) -> None:
-        if not answer.done():
-            answer.set_result(result)
-
-    def run() -> None:
-        try:
-            result = work()
-        except Exception as error:  # noqa: BLE001 - it is another's library, with a hundred services
-            result = Setback(f"a bug on the way ({type(error).__name__})")
-        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(tell, result)
-
-    threading.Thread(target=run, name="notify", daemon=True).start()
-    return await answer

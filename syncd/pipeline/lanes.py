@@ -21,7 +21,7 @@ from syncd.config import Retry as Patience
 from syncd.door import Door
 from syncd.errors import JournalUnavailable, StoreUnavailable
 from syncd.journal import Again, GaveUp
-from syncd.mirror.fetch import fetch
+from syncd.mirror.fetch import Means, fetch
 from syncd.mirror.limits import Bandwidth, Slots
 from syncd.mirror.outages import Outages
 from syncd.mirror.part import Parts, Shelf, discard
@@ -55,6 +55,19 @@ class Line:
     bandwidth: Bandwidth
     outages: Outages
     apis: Mapping[str, Api]
+
+    def means(self) -> Means:
+        """What downloads of this lane work with."""
+        return Means(
+            temp=self.temp,
+            borrow=self.works.live.borrow,
+            slots=self.slots,
+            bandwidth=self.bandwidth,
+            outages=self.outages,
+            look_up=self.look_up,
+            doors=self.door,
+            sleep=self.pause,
+        )
 
     async def look_up(self, asset: Asset) -> Asset | Retry | Failed:
         """Ask the platform for the URLs an asset has now; as before where there is nothing to ask."""
@@ -101,7 +114,7 @@ async def run_lane(line: Line) -> None:
     their next go is given up once nothing waits for one, when the disk may need the space, and at the end.
     """
     works, held, freed = line.works, set[int](), asyncio.Event()
-    queued, most, shelf = works.queued[line.name], IN_HAND[line.name], Shelf()
+    queued, most, shelf, means = works.queued[line.name], IN_HAND[line.name], Shelf(), line.means()
 
     def let_go(row: int, _: object) -> None:
         held.discard(row)
@@ -129,32 +142,21 @@ async def run_lane(line: Line) -> None:
                 continue
             async for job in by_turns(claimed):
                 held.add(job.row)
-                task = jobs.create_task(_work(line, job, shelf.take(job.row), shelf), name=f"job {job.row}")
+                task = jobs.create_task(_work(line, means, job, shelf.take(job.row), shelf), name=f"job {job.row}")
                 task.add_done_callback(functools.partial(let_go, job.row))
             if free and len(claimed) == free:
                 continue
             if free and due is None:
                 shelf.clear()
             wait = None if due is None else max(due - works.clock(), 0.0)
-            await first_of(wait, works.stopping, freed if len(held) == most else queued)
+            await first_of(wait, works.stopping, queued if free else freed)
 
 
-async def _work(line: Line, job: Job, parts: Parts, shelf: Shelf) -> None:
+async def _work(line: Line, means: Means, job: Job, parts: Parts, shelf: Shelf) -> None:
     """One go at one job, to the end that the journal records; `parts` go back to the shelf if there will be another."""
     works = line.works
     try:
-        result = await fetch(
-            job.asset,
-            parts=parts,
-            temp=line.temp,
-            borrow=works.live.borrow,
-            slots=line.slots,
-            bandwidth=line.bandwidth,
-            outages=line.outages,
-            look_up=line.look_up,
-            doors=line.door,
-            sleep=line.pause,
-        )
+        result = await fetch(job.asset, parts, means)
         if isinstance(result, Fetched):
             works.metrics.downloaded(result.bytes, result.seconds)
             failed = await _publish(line, job, result)

@@ -16,6 +16,7 @@ from typing import Any
 from syncd.errors import JournalUnavailable, StoreUnavailable
 from syncd.journal import INDEX_ANSWERED, INDEX_ASKED, Manifested
 from syncd.mirror import manifest
+from syncd.mirror.index import Index
 from syncd.model import ExportContents, FolderContents
 from syncd.observe.log import seldom
 from syncd.pipeline import Works, first_of
@@ -36,22 +37,25 @@ _PLAIN, _WITH_CHECKSUMS = "plain", "with checksums"
 
 async def keep_manifests(works: Works, publisher: Publisher, room: Room) -> None:
     """Write what is behind at once, then as changes come, and once more when all is `finished`."""
-    behind = True  # a crash may have come between a folder's manifest and the index
+    index: Index | None = None
     while True:
         last = works.finished.is_set()
         works.changed.clear()
         works.grown.clear()
         try:
             await _follow_form(works)
-            behind = await write_stale(works) or await _index_is_asked_for(works) or behind
+            order = await _order_for_index(works)
+            behind = index is None or order is not None
+            if index is None or order is not None:
+                index = Index(*await works.journal.index())
+            behind = await write_stale(works, index) or behind
             emptied = await works.journal.emptied(_EMPTIED_AT_ONCE)
             if behind:
-                await write_index(works)
-            behind = False
+                await write_index(works, index, order)
             publisher.sweep(emptied)
         except (JournalUnavailable, StoreUnavailable) as trouble:
             seldom(log, "manifests wait", trouble)
-            behind = True  # some may be written already
+            index = None  # some may be written already, as after a crash
             if isinstance(trouble, StoreUnavailable):
                 await room.is_well()  # where it is not, the status says so, and its return is a change
             await first_of(_AFTER_TROUBLE, works.changed, works.finished)
@@ -72,8 +76,10 @@ async def _let_burst_end(works: Works) -> None:
             return
 
 
-async def _index_is_asked_for(works: Works) -> bool:
-    return await works.journal.recall(INDEX_ASKED) != await works.journal.recall(INDEX_ANSWERED)
+async def _order_for_index(works: Works) -> str | None:
+    """The order of a command to write the index, if there is one that has not been followed."""
+    asked = await works.journal.recall(INDEX_ASKED)
+    return None if asked == await works.journal.recall(INDEX_ANSWERED) else asked
 
 
 async def _follow_form(works: Works) -> None:
@@ -91,8 +97,8 @@ async def _follow_form(works: Works) -> None:
     await works.journal.note(_FORM, form)
 
 
-async def write_stale(works: Works) -> bool:
-    """Bring the manifests of folders and exports up to date; tell if any was behind.
+async def write_stale(works: Works, index: Index) -> bool:
+    """Bring the manifests of folders and exports up to date, and what is to be said of them; tell if any was behind.
 
     What goes on changing waits for the next time: the index has its turn after this.
     """
@@ -100,13 +106,15 @@ async def write_stale(works: Works) -> bool:
     at_once = _OF_A_BATCH if works.live.config.manifest.atomic_batches else _AT_ONCE
     while True:
         folders, exports = await works.journal.stale(at_once)
-        written = await _write(works, folders, exports)
+        written = await _write(works, index, folders, exports)
         wrote = wrote or written > 0
         if written < at_once:
             return wrote
 
 
-async def _write(works: Works, folders: Sequence[FolderContents], exports: Sequence[ExportContents]) -> int:
+async def _write(
+    works: Works, index: Index, folders: Sequence[FolderContents], exports: Sequence[ExportContents]
+) -> int:
     """Write manifests, and record those that could be; returns how many."""
     checksums = works.live.config.manifest.checksums
     # In a thread: a folder of thousands takes its time.
@@ -130,21 +138,28 @@ async def _write(works: Works, folders: Sequence[FolderContents], exports: Seque
     lines = [line for line, some in of_exports if written(some)]
     if on_disk or lines:
         await works.journal.manifested(on_disk, lines)
+    holding = {folder.folder for folder in folders if folder.listed}
+    for done in on_disk:
+        if done.line.folder in holding:
+            index.name(done.line)
+        else:
+            index.drop(done.line.folder)
+    for _, line in lines:
+        index.name_export(line)
     return len(on_disk) + len(lines)
 
 
-async def write_index(works: Works) -> None:
-    """Write the index. Its sequence is used up before it is seen, so that none is seen twice."""
-    asked = await works.journal.recall(INDEX_ASKED)
+async def write_index(works: Works, index: Index, order: str | None) -> None:
+    """Write the index, as an `order` may say. Its sequence is used up before it is seen, so that none is seen twice."""
     sequence = int(await works.journal.recall(_SEQUENCE) or 0) + 1
     await works.journal.note(_SEQUENCE, str(sequence))
-    folders, exports = await works.journal.index()
-    content = await asyncio.to_thread(manifest.index, folders, exports, sequence=sequence, generated_at=works.clock())
+    # In a thread: a tree of ten thousand folders takes its time.
+    content = await asyncio.to_thread(index.printed, sequence=sequence, generated_at=works.clock())
     (fault,) = await works.store.write([(manifest.INDEX, content)])
     if fault is not None:
         raise StoreUnavailable(fault)
-    if asked is not None:
-        await works.journal.note(INDEX_ANSWERED, asked)
+    if order is not None:
+        await works.journal.note(INDEX_ANSWERED, order)
 
 
 def _done(folder: FolderContents) -> Manifested:

@@ -16,6 +16,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+from syncd.beat import beat
 from syncd.config import Config
 from syncd.errors import JournalUnavailable, StoreUnavailable, SyncdError
 from syncd.journal import Journal
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 _OWNER = "journal id"
 _ROOT = "mirror root"
 _TRIED = "written again"
-_EVERY = 2.0  # seconds; what goes wrong in between is noticed by who meets it
+_EVERY = 1.75  # seconds, two beats of the others; what goes wrong in between is noticed by who meets it
 
 
 class Room:
@@ -101,7 +102,7 @@ class Room:
         """Look again and again. Ends by cancellation."""
         while True:
             await self.look()
-            await asyncio.sleep(_EVERY)
+            await beat(_EVERY)
 
     async def look(self) -> None:
         """Look at both file systems, and come back to a mirror that was lost."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from io import FileIO
 from typing import Self
 
-from syncd.store.barrier import MANY, sync_all
+from syncd.barrier import MANY, sync_all
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 

@@ -25,12 +25,12 @@ from io import FileIO
 from pathlib import Path
 from typing import TypeVar
 
+from syncd.barrier import MANY, sync_all
 from syncd.errors import StoreUnavailable
 from syncd.model import HELD
 from syncd.owner import sole_owner
 from syncd.store import Move
 from syncd.store.aside import all_held, fault_of, set_aside
-from syncd.store.barrier import MANY, sync_all
 from syncd.store.exchange import exchange
 from syncd.store.folders import FOLDER, Folders, content_of, exists, opened, remove_empty
 from syncd.store.root import MARKER, OWN, TEMPS, opened_root

@@ -107,13 +107,28 @@ async def test_a_config_that_somebody_may_not_read_is_told_as_that(tmp_path):
     usual = (
         f"import pathlib; from syncd.cli import main, where; where._USUAL = [pathlib.Path({str(etc)!r}, 'sync.toml')]"
     )
-    become = "import os; os.setgid(65534); os.setuid(65534); main()"
+    # What is loaded late is loaded first here: who is nobody may not be able to read this interpreter's files.
+    load = "from syncd.cli import looking; from syncd.config import Config; Config.model_rebuild()"
+    become = f"{load}; import os; os.setgid(65534); os.setuid(65534); main()"
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-c", f"{usual}; {become}", "status",
         cwd="/", env=ENVIRONMENT, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     _, err = await child.communicate()
     assert (child.returncode, err.decode()) == (2, f"{etc}/sync.toml: can't be read: Permission denied\n")
+
+
+# ---- weight ----
+
+
+async def test_a_command_loads_what_it_needs_and_no_other_command():
+    look = (
+        "import sys, typer; from syncd.cli import app; typer.main.get_command(app).commands['run']; "
+        "print(sorted(name for name in sys.modules if name in ('syncd.cli.running', 'syncd.cli.webhooks', 'rich')))"
+    )
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", look, stdout=asyncio.subprocess.PIPE)
+    out, _ = await child.communicate()
+    assert out == b"['syncd.cli.running']\n"
 
 
 # ---- ends ----

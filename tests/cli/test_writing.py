@@ -7,6 +7,7 @@ from jsonschema import Draft202012Validator
 
 from syncd.config import load
 from syncd.mirror import manifest
+from syncd.mirror.index import Index
 from syncd.model import FolderContents, Format, Listed, Template, TemplateStatus
 
 
@@ -86,7 +87,7 @@ async def manifests(tmp_path):
         await announce(journal, "d-html", html)
         await publish(journal, html)
         (folder,), (export,) = await journal.stale(10)
-    index = manifest.index([manifest.line_of(folder)], [manifest.export_line(export)], sequence=1, generated_at=NOW)
+    index = Index([manifest.line_of(folder)], [manifest.export_line(export)]).printed(sequence=1, generated_at=NOW)
     return {
         "index": json.loads(index),
         "folder": json.loads(manifest.folder_manifest(folder)),
@@ -102,8 +103,17 @@ def test_every_manifest_is_valid(manifests, valid):
 
 def test_a_folder_that_shares_nothing_and_has_a_status_is_valid(valid):
     assets = [banner(1), banner(2, template=Template("t2", ""), format=Format())]
+    ours = ("id", "sharing_id", "version", "kind", "template", "format", "view_url", "edit_url")
+    file = {"type": "png", "bytes": 3, "sha256": "ab" * 32, "source_url": "https://host.test/a", "delivery": "d"}
     listed = tuple(
-        Listed(f"a/{n}.png", asset, "png", 3, "ab" * 32, "https://host.test/a", NOW, NOW, "d", superseded=n == 1)
+        Listed(
+            key=f"a/{n}.png",
+            **{name: getattr(asset, name) for name in ours},
+            **file,
+            received_at=NOW,
+            published_at=NOW,
+            superseded=n == 1,
+        )
         for n, asset in enumerate(assets)
     )
     status = TemplateStatus(Template("t1", "New name"), "APPROVED", NOW)

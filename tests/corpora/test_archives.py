@@ -7,6 +7,7 @@ below `refused/`; see README.md.
 import io
 import tarfile
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,11 @@ from syncd.mirror.unzip import ArchiveRefused, read_content, read_directory
 
 with tarfile.open(Path(__file__).with_name("archives.tar.xz")) as corpus:
     ARCHIVES = {member.name: corpus.extractfile(member).read() for member in corpus}
+
+
+def bytes_at(data, length, start):
+    """What `os.pread` is to a file."""
+    return data[start : start + length]
 
 
 def contents(archive):
@@ -47,10 +53,10 @@ def test_a_directory_with_any_byte_changed_is_read_or_refused(value):
     for name, archive in ARCHIVES.items():
         begin = max(archive.find(b"PK\1\2"), len(archive) - 400)
         for at in range(begin, len(archive)):
-            file = io.BytesIO(archive[:at] + bytes([value]) + archive[at + 1 :])
+            changed = archive[:at] + bytes([value]) + archive[at + 1 :]
             try:
-                for entry in read_directory(file, 1000):
-                    sum(map(len, read_content(file, entry)))
+                for entry in read_directory(io.BytesIO(changed), 1000):
+                    sum(map(len, read_content(partial(bytes_at, changed), entry)))
                 outcomes.add("read")
             except ArchiveRefused:
                 outcomes.add("refused")

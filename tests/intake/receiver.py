@@ -11,10 +11,12 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from syncd.config import Address, Config, load
 from syncd.errors import JournalUnavailable
+from syncd.intake.connection import Connection
 from syncd.intake.listen import bind
 from syncd.intake.receive import Intake
 from syncd.intake.server import Listener
@@ -46,7 +48,10 @@ class Book:
         self.open.set()
         self.asked = asyncio.Event()
 
-    async def accept(self, arrival: Arrival) -> Receipt:
+    def accept(self, arrival: Arrival) -> asyncio.Future[Receipt]:
+        return asyncio.ensure_future(self.keep(arrival))
+
+    async def keep(self, arrival: Arrival) -> Receipt:
         self.asked.set()
         await self.open.wait()
         if self.broken:
@@ -86,17 +91,16 @@ async def receiving(
     book, counts, refusals = Book(), Counter[tuple[str, str]](), Counter[str]()
     intake = Intake(
         current=lambda: receiver.config,
-        accept=book.accept,
+        accept=lambda arrival: book.accept(arrival),  # noqa: PLW0108 - a test may replace it
         closed=lambda: receiver.closed,
         count=lambda source, outcome: counts.update([(source, outcome)]),
         refused=lambda word: refusals.update([word]),
     )
     listener = Listener(
         sock or bind(LOOPBACK),
-        intake.receive,
+        partial(Connection, intake),
         timeout=lambda: receiver.config.server.request_timeout,
         tls=tls,
-        refused=intake.never_whole,
         inherited=inherited,
     )
     receiver = Receiver(settings, book, counts, refusals, listener)

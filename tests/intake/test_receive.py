@@ -138,6 +138,23 @@ async def test_a_chunked_body_within_the_limit_is_accepted(receiver):
     assert receiver.book.arrivals[0].body == body
 
 
+async def test_what_follows_the_body_is_no_header(receiver):
+    trailer = f"X-Abyssale-Signature: {signature(b' ' * 500)}\r\nX-Abyssale-Delivery-Id: abc\r\n\r\n".encode()
+    raw = post(chunks(500).removesuffix(b"\r\n") + trailer, CHUNKED, signed=False)
+    assert (await exchange(receiver.address, raw)).status == 401
+    raw = post(
+        chunks(500).removesuffix(b"\r\n") + trailer, CHUNKED, trailer.decode().partition("\r\n")[0], signed=False
+    )
+    assert (await exchange(receiver.address, raw)).status == 200
+    assert receiver.book.arrivals[0].platform_id is None
+    assert "X-Abyssale-Delivery-Id" not in dict(receiver.book.arrivals[0].headers)
+
+
+async def test_white_space_around_a_header_is_not_part_of_it(receiver):
+    answer = await exchange(receiver.address, post(b"{}", "X-Abyssale-Delivery-Id: \t abc \t "))
+    assert answer.json["delivery"] == "abc"
+
+
 async def test_a_slow_body_is_answered_408_and_not_stored(tmp_path):
     async with receiving(config(tmp_path, server='request_timeout = "200ms"')) as receiver:
         answer = await exchange(receiver.address, post(b'{"half":', "Content-Length: 100"))

@@ -10,6 +10,7 @@ from intake.receiver import LOOPBACK, config, exchange, post, read_answer, recei
 
 from syncd.config import Address
 from syncd.intake import connection, server
+from syncd.intake.application import visits
 from syncd.intake.listen import bind
 from syncd.intake.server import Listener, tls_context
 
@@ -159,16 +160,20 @@ async def test_an_answer_before_the_body_was_read_ends_the_connection(receiver):
     writer.close()
 
 
-async def test_a_bug_in_a_handler_is_answered_500_and_logged(errors):
-    async def broken(request: web.BaseRequest) -> web.StreamResponse:
+@pytest.mark.parametrize("where", ["accept", "keep"], ids=["on the way", "in the journal"])
+async def test_a_bug_is_answered_500_and_logged(receiver, monkeypatch, errors, where):
+    def broken(arrival):
         raise ZeroDivisionError
 
-    listener = Listener(bind(LOOPBACK), broken, timeout=lambda: 5.0)
-    listener.open()
-    answer = await exchange(("127.0.0.1", listener.port), post())
+    async def broken_later(arrival):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(receiver.book, where, broken if where == "accept" else broken_later)
+    answer = await exchange(receiver.address, post())
     assert (answer.status, answer.json["error"]) == (500, "internal")
-    assert errors()[0].exc_info[0] is ZeroDivisionError
-    await listener.drain(1)
+    assert receiver.refusals == {"internal": 1}
+    (line,) = errors()
+    assert line.exc_info[0] is ZeroDivisionError
 
 
 async def test_an_application_can_be_served(tmp_path):
@@ -179,9 +184,7 @@ async def test_an_application_can_be_served(tmp_path):
     app.router.add_get("/healthz", health)
     runner = web.AppRunner(app)
     await runner.setup()
-    listener = Listener(
-        bind(LOOPBACK), runner.server.request_handler, timeout=lambda: 5.0, factory=runner.server.request_factory
-    )
+    listener = Listener(bind(LOOPBACK), visits(runner.server), timeout=lambda: 5.0)
     listener.open()
     answer = await exchange(("127.0.0.1", listener.port), post(b"", path="/healthz", method="GET"))
     assert (answer.status, answer.body) == (200, b"alive")

@@ -217,7 +217,7 @@ class Press:
     def current(self) -> dict[str, int | None]:
         """The newest versions that the manifests name."""
         return {
-            listed.key: listed.asset.version
+            listed.key: listed.version
             for folder in self.manifests.values()
             for listed in folder.listed
             if not listed.superseded

@@ -1,7 +1,13 @@
+import asyncio
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from journal.press import START, arrival, banner, export, press_at
 
-from syncd.journal import Again
+from syncd.journal import Again, Decision
 from syncd.model import Retry, Template, TemplateStatus
 
 HOUR = 3600.0
@@ -211,3 +217,41 @@ async def test_the_number_of_a_forgotten_delivery_is_never_given_again(press):
     await press.journal.accept(arrival("d-2"))
     (delivery,) = await press.journal.inbox(1)
     assert delivery.seq == 2
+
+
+# Many deliveries read in one step
+
+SAID = st.lists(
+    st.builds(
+        banner,
+        st.sampled_from(["b1", "b2"]),
+        st.sampled_from(["", "s1", "s2"]),
+        st.sampled_from([None, 1, 2]),
+        filename=st.sampled_from(["a.png", "A.png", "b.png"]),
+        template=st.sampled_from([Template("t1", "Spring"), Template("t1", "Summer"), Template("t2", "spring")]),
+    ),
+    max_size=2,
+)
+
+
+async def tables_after(path, said, *, at_once):
+    """What the journal holds once these deliveries are read, all in one step or one by one."""
+    async with press_at(path) as press:
+        for number in range(len(said)):
+            await press.journal.accept(arrival(f"d{number}"))
+        decisions = [
+            Decision(delivery, "NEW_BANNER_BATCH", "accepted", "", tuple(assets))
+            for delivery, assets in zip(await press.journal.inbox(99), said, strict=True)
+        ]
+        for step in [decisions] if at_once else [[decision] for decision in decisions]:
+            await press.journal.decide(step, press.rules, START)
+        return list(press.journal._db.iterdump())
+
+
+@given(st.lists(SAID, min_size=2, max_size=4))
+@settings(max_examples=30, deadline=None)
+def test_it_is_the_same_whether_deliveries_are_read_in_one_step_or_one_by_one(said):
+    with TemporaryDirectory() as folder:
+        path = Path(folder)
+        together = asyncio.run(tables_after(path / "one.db", said, at_once=True))
+        assert together == asyncio.run(tables_after(path / "two.db", said, at_once=False))

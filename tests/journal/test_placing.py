@@ -324,7 +324,7 @@ async def test_a_manifest_from_before_a_change_does_not_count_as_up_to_date(pres
     await press.publish(2)
     await press.journal.manifested(behind, [])
     ((folder,), _) = await press.journal.stale(10)
-    assert [listed.asset.version for listed in folder.listed] == [2]
+    assert [listed.version for listed in folder.listed] == [2]
 
 
 async def test_a_removal_is_off_when_its_key_is_published_again(press):

@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 
 from syncd.config.tree import Config, Download, Mirror, Retry
-from syncd.mirror.fetch import LookUp, fetch
+from syncd.mirror.fetch import LookUp, Means, fetch
 from syncd.mirror.limits import Bandwidth, Slots
 from syncd.mirror.outages import Outages
 from syncd.mirror.part import Parts, discard
@@ -67,20 +67,22 @@ class Desk:
         asset = Asset(source="abyssale", kind=kind, id=id, url=url, fallback_url=fallback, type=type)
         go_parts: Parts = {} if parts is None else parts
         try:
-            return await fetch(
-                asset,
-                parts=go_parts,
-                temp=lambda: self.folder / f"{next(self.numbers)}.part",
-                borrow=self.borrow,
-                slots=self.slots,
-                bandwidth=Bandwidth(lambda: self.config.download.bandwidth),
-                outages=self.outages,
-                look_up=self.look_up,
-                sleep=self.sleep,
-            )
+            return await fetch(asset, go_parts, self.means())
         finally:
             if parts is None:  # there won't be another go
                 discard(go_parts)
+
+    def means(self, **others) -> Means:
+        everything = {
+            "temp": lambda: self.folder / f"{next(self.numbers)}.part",
+            "borrow": self.borrow,
+            "slots": self.slots,
+            "bandwidth": Bandwidth(lambda: self.config.download.bandwidth),
+            "outages": self.outages,
+            "look_up": self.look_up,
+            "sleep": self.sleep,
+        }
+        return Means(**everything | others)
 
     def leftovers(self) -> list[Path]:
         return [path for path in self.folder.iterdir() if path.suffix != ".gone"]  # that one is on its way out

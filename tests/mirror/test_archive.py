@@ -1,9 +1,11 @@
 import errno
 import hashlib
 import io
+import itertools
 import logging
 import os
 import stat
+import threading
 import warnings
 import zipfile
 from pathlib import Path
@@ -12,7 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from syncd.barrier import MANY
 from syncd.errors import StoreUnavailable
+from syncd.mirror import archive
 from syncd.mirror.archive import ArchiveRefused, ExtractionCancelled, extract
 from syncd.mirror.portable import fold
 
@@ -31,10 +35,10 @@ def entry(name, mode=0):
 def unpack(tmp_path):
     def unpack(files, **options):
         packed = tmp_path / "export.zip"
-        with warnings.catch_warnings(), zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        with warnings.catch_warnings(), zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as zipped:
             warnings.simplefilter("ignore")  # zipfile warns of duplicates
             for info, content in files.items() if isinstance(files, dict) else files:
-                archive.writestr(entry(info) if isinstance(info, str) else info, content)
+                zipped.writestr(entry(info) if isinstance(info, str) else info, content)
         return unpack_file(packed, tmp_path / "out", **options)
 
     return unpack
@@ -201,6 +205,85 @@ def test_cancelling_stops_between_pieces(unpack):
         unpack({"a": os.urandom(5 << 20)}, cancelled=lambda: next(answers))
 
 
+def test_after_a_cancellation_nothing_is_written_any_more(unpack, tmp_path):
+    asked = itertools.count()
+    with pytest.raises(ExtractionCancelled):
+        unpack({str(n): b"x" for n in range(90)}, cancelled=lambda: next(asked) > 60)
+    assert 20 < len(tree(tmp_path / "out")) < 40
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("unpack")]
+
+
+def test_an_extraction_that_is_cancelled_from_the_start_writes_no_file(unpack, tmp_path):
+    with pytest.raises(ExtractionCancelled):
+        unpack({"a": b"", "b": b""}, cancelled=lambda: True)
+    assert tree(tmp_path / "out") == {}
+
+
+def test_of_several_faulty_entries_the_first_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "_THREADS", 4)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as zipped:
+        for number in range(40):
+            zipped.writestr(f"{number:02}", os.urandom(2_000_000 if number == 20 else 10))
+    damaged = bytearray(packed.getvalue())
+    directory = damaged.index(b"PK\1\2")
+    for number in range(20, 40):  # each has another CRC than it says, and the first takes longest
+        at = damaged.index(b"PK\1\2", directory)
+        while damaged[at + 46 : at + 48] != b"%02d" % number:
+            at = damaged.index(b"PK\1\2", at + 1)
+        damaged[at + 16 : at + 20] = bytes(4)
+    for attempt in range(5):
+        (tmp_path / "bad.zip").write_bytes(damaged)
+        with pytest.raises(ArchiveRefused, match="entry '20' does not match its CRC"):
+            unpack_file(tmp_path / "bad.zip", tmp_path / str(attempt))
+
+
+def test_what_looks_far_back_is_unpacked_one_at_a_time(unpack, monkeypatch):
+    reading, together = set(), []
+
+    def seen(read, entry):
+        reading.add(entry.name)
+        together.append(len(reading))
+        yield from read_content(read, entry)
+        reading.remove(entry.name)
+
+    read_content = archive.read_content
+    monkeypatch.setattr(archive, "read_content", seen)
+    monkeypatch.setattr(archive, "_THREADS", 4)
+    entries = [entry(str(number)) for number in range(12)]
+    for one in entries:
+        one.compress_type = zipfile.ZIP_LZMA
+    unpack([(one, os.urandom(200_000)) for one in entries])
+    assert together == [1] * 12
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_many_files_are_on_the_disk_once_it_returns(unpack, tmp_path, monkeypatch, able):
+    done = []
+    fsync = os.fsync
+
+    def seen_fsync(descriptor):
+        done.append("fsync")
+        fsync(descriptor)
+
+    def barrier():
+        done.append(f"barrier after {len(tree(tmp_path / 'out'))}")
+
+    monkeypatch.setattr(os, "fsync", seen_fsync)
+    monkeypatch.setattr(archive, "barrier_of", lambda _: barrier if able else None)
+    unpack({f"d/{n}": b"x" for n in range(MANY)})
+    assert done == ([f"barrier after {MANY}"] if able else ["fsync"] * (MANY + 2))
+
+
+def test_what_the_barrier_could_not_write_is_the_disks_fault(unpack, monkeypatch):
+    def broken():
+        raise OSError(errno.EIO, "input/output error")
+
+    monkeypatch.setattr(archive, "barrier_of", lambda _: broken)
+    with pytest.raises(OSError, match="input/output error"):
+        unpack({str(n): b"x" for n in range(MANY)})
+
+
 def test_a_folder_that_exists_is_not_touched(unpack, tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(FileExistsError):
@@ -225,10 +308,10 @@ names = st.lists(st.lists(part, min_size=1, max_size=3).map("/".join), min_size=
 def test_whatever_the_names_nothing_leaves_the_folder(tmp_path_factory, given_names):
     work = tmp_path_factory.mktemp("any")
     packed = io.BytesIO()
-    with warnings.catch_warnings(), zipfile.ZipFile(packed, "w") as archive:
+    with warnings.catch_warnings(), zipfile.ZipFile(packed, "w") as zipped:
         warnings.simplefilter("ignore")
         for name in given_names:
-            archive.writestr(entry(name), b"" if name.endswith("/") else b"x")
+            zipped.writestr(entry(name), b"" if name.endswith("/") else b"x")
     (work / "export.zip").write_bytes(packed.getvalue())
     try:
         listed = unpack_file(work / "export.zip", work / "out")

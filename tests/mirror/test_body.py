@@ -1,7 +1,9 @@
 import asyncio
 import hashlib
 import resource
+import threading
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -26,32 +28,34 @@ async def saved(answer, path: Path, *, kind="file", declared="png", max_size=100
         open_client(allow_private=True) as client,
         ask(client, origin.url("/a", answer), DOWNLOAD) as response,
     ):
-        return await save(
+        part = Part(path, min_free)
+        await save(
             response,
-            Part(path, min_free),
+            part,
             declared=declared,
             kind=kind,
             max_size=max_size,
             bandwidth=Bandwidth(lambda: 0),
         )
+        return part
 
 
 def etag(content: bytes, **headers: object) -> dict[str, object]:
     return {"ETag": f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"', **headers}
 
 
-@pytest.mark.parametrize("size", [1, body.SMALL, body.SMALL + 1, body.PIECE, body.PIECE + 1, len(LARGE)])
+@pytest.mark.parametrize("size", [1, 256 << 10, body.PIECE - 1, body.PIECE, body.PIECE + 1, len(LARGE)])
 @pytest.mark.parametrize("pack", [ok, chunked])
 async def test_a_body_of_any_size_is_kept_to_the_byte(tmp_path, size, pack):
     content = LARGE[:size]
     result = await saved(pack(content), tmp_path / "a", declared="")
     assert (tmp_path / "a").read_bytes() == content
-    assert (result.bytes, result.sha256) == (size, hashlib.sha256(content).hexdigest())
+    assert (result.received, result.sha256) == (size, hashlib.sha256(content).hexdigest())
 
 
 @pytest.mark.parametrize("content", [PNG, LARGE])
 async def test_an_md5_etag_vouches_for_the_body(tmp_path, content):
-    assert (await saved(ok(content, **etag(content)), tmp_path / "a")).bytes == len(content)
+    assert (await saved(ok(content, **etag(content)), tmp_path / "a")).received == len(content)
     with pytest.raises(Setback, match="ETag"):
         await saved(ok(content, **etag(b"another")), tmp_path / "b")
     assert not (tmp_path / "b").exists()
@@ -69,7 +73,7 @@ async def test_an_md5_etag_vouches_for_the_body(tmp_path, content):
     ],
 )
 async def test_an_etag_that_is_no_md5_says_nothing(tmp_path, headers):
-    assert (await saved(ok(PNG, **headers), tmp_path / "a")).bytes == len(PNG)
+    assert (await saved(ok(PNG, **headers), tmp_path / "a")).received == len(PNG)
 
 
 async def test_memory_does_not_grow_with_the_body(tmp_path):
@@ -103,6 +107,24 @@ async def test_a_cancelled_download_leaves_nothing(tmp_path):
     with pytest.raises(asyncio.CancelledError):
         await saving
     assert not (tmp_path / "a").exists()
+
+
+async def test_a_small_download_that_is_cancelled_before_it_is_written_leaves_nothing(tmp_path):
+    loop, free = asyncio.get_running_loop(), threading.Event()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    loop.run_in_executor(None, free.wait)
+    saving = asyncio.create_task(saved(ok(), tmp_path / "a"))
+    try:
+        async with asyncio.timeout(5):
+            while not (tmp_path / "a").exists():
+                await asyncio.sleep(0)
+        saving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await saving
+    finally:
+        free.set()
+    await loop.shutdown_default_executor()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("content", [PNG, LARGE])
@@ -147,7 +169,7 @@ async def test_no_more_than_max_size_is_taken(tmp_path, answer):
 
 
 async def test_exactly_max_size_is_fine(tmp_path):
-    assert (await saved(ok(), tmp_path / "a", max_size=len(PNG))).bytes == len(PNG)
+    assert (await saved(ok(), tmp_path / "a", max_size=len(PNG))).received == len(PNG)
 
 
 async def test_a_wrong_file_is_refused_by_its_beginning(tmp_path):

@@ -7,7 +7,6 @@ from origin import Origin, ok, status
 from syncd.door import Door, Pace
 from syncd.mirror.client import open_client
 from syncd.mirror.fetch import fetch
-from syncd.mirror.limits import Bandwidth
 from syncd.model import Asset, Failed, Fetched, Retry
 
 SHOWN = {"Authorization": "Bearer the-token"}
@@ -29,15 +28,8 @@ async def fetched(desk, url, door, *, patient=False, only=None):
     """Fetch where a door is at one URL, or at all of them."""
     return await fetch(
         Asset(source="abstract", kind="file", id="1", url=url, type="png", patient=patient),
-        parts={},
-        temp=lambda: desk.folder / f"{next(desk.numbers)}.part",
-        borrow=desk.borrow,
-        slots=desk.slots,
-        bandwidth=Bandwidth(lambda: 0),
-        outages=desk.outages,
-        look_up=desk.look_up,
-        doors=lambda _, asked: door if only in (None, asked) else None,
-        sleep=desk.sleep,
+        {},
+        desk.means(doors=lambda _, asked: door if only in (None, asked) else None),
     )
 
 

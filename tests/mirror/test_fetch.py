@@ -40,6 +40,30 @@ async def test_a_file_arrives_whole_hashed_and_named(origin, desk):
     assert (result.type, result.url, result.attempts) == ("png", origin.url("/a.png"), 1)
 
 
+async def test_a_connection_serves_one_file_after_another(desk):
+    connections = []
+
+    async def serve(reader, writer):
+        connections.append(writer)
+        try:
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(PNG))
+                writer.write(PNG)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server:
+        for n in range(5):
+            assert isinstance(await desk.fetch(f"{base}/{n}.png"), Fetched)
+        await desk.client.close()
+    assert len(connections) == 1
+
+
 async def test_a_presigned_url_is_sent_to_the_byte(origin, desk):
     target = "/a%2fb%2B+c.png?X-Amz-Credential=AK%2F2026%2f&X=a+b~%7E"
     origin.answers["/a%2fb%2B+c.png"] = [ok()]

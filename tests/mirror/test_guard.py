@@ -13,6 +13,7 @@ from syncd.mirror.guard import (
     admit,
     host_of,
     is_public,
+    server_of,
     shown,
     socket_factory,
 )
@@ -154,7 +155,7 @@ def test_a_host_that_is_no_public_address_is_refused_before_anyone_is_asked(host
     with pytest.raises(Setback, match="not a public address") as refused:
         admit(f"https://{host}/", ANY)
     assert refused.value.lasting is Lasting.FINAL
-    assert host_of(admit(f"https://{host}/", Download(allowed_hosts=["*"], allow_private=True)).human_repr())
+    assert host_of(server_of(admit(f"https://{host}/", Download(allowed_hosts=["*"], allow_private=True)).human_repr()))
 
 
 @pytest.mark.parametrize(
@@ -178,10 +179,10 @@ def test_any_text_is_admitted_or_refused(text):
     try:
         url = admit(text, ANY)
     except Setback:
-        assert isinstance(host_of(text), str)
+        assert isinstance(host_of(server_of(text)), str)
     else:
         assert url.scheme == "https"
-        assert host_of(text)
+        assert host_of(server_of(text))
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ class Crowd:
         await settled()
 
     async def _visit(self, name: str) -> None:
-        async with self.slots.hold(name[0]):
+        with await self.slots.take(name[0]):
             self.inside.append(name)
             try:
                 await self._leave[name].wait()
@@ -81,7 +81,7 @@ async def test_who_is_cancelled_while_waiting_takes_no_slot():
 
 async def test_who_is_cancelled_at_the_door_gives_the_slot_back():
     crowd = Crowd(1, 1)
-    async with crowd.slots.hold("a"):
+    with await crowd.slots.take("a"):
         await crowd.come("a1", "a2")
     await crowd.cancel("a1")  # let in by now, and not woken yet
     assert crowd.inside == ["a2"]

@@ -1,3 +1,4 @@
+import re
 from itertools import islice
 from unicodedata import category, is_normalized
 
@@ -5,6 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from syncd.mirror import portable
 from syncd.mirror.portable import PART, SHORTEST, WHOLE, candidates, clean, cut, fold, split_extension, suffixed
 
 texts = st.text(st.characters(), max_size=400)  # lone surrogates, controls, everything
@@ -30,6 +32,30 @@ def test_any_text_becomes_one_safe_part(text, style, exported, limit):
         assert not name.endswith((".", " "))
         assert name.partition(".")[0].rstrip().lower() not in DEVICES
     assert clean(name, style, limit=limit, exported=exported) == name
+
+
+plain = st.text("aZ9_ .~+-" * 3 + "\u00e9e\u0301\u3164/:", max_size=12)
+taken = st.sampled_from(["", "CON", "nul", "lpt1", "manifest", "SHA256SUMS"])
+
+
+@given(st.one_of(texts, st.builds(str.__add__, taken, plain)), styles, st.booleans(), st.integers(SHORTEST, PART))
+@example("manifest.json", "portable", False, PART)
+@example("a" * SHORTEST, "portable", False, SHORTEST)
+@example("a" * SHORTEST + "b", "portable", False, SHORTEST)
+def test_a_plain_name_becomes_what_looking_at_each_character_makes_of_it(text, style, exported, limit):
+    quickly = clean(text, style, limit=limit, exported=exported)
+    with pytest.MonkeyPatch.context() as slow:
+        slow.setattr(portable, "_PLAIN", re.compile("(?!)"))
+        slow.setattr(portable, "_UNSURE", re.compile(".", re.DOTALL))
+        assert clean.__wrapped__(text, style, limit=limit, exported=exported) == quickly
+
+
+def test_letters_and_digits_of_every_script_stay_as_they_are():
+    words = [chr(point) for point in range(0x110000) if re.match(r"\w", chr(point))]
+    forbidden = {"/", "\\"}
+    assert [
+        word for word in words if not portable._IGNORABLE.match(word) and portable._shown(word, forbidden) != word
+    ] == []
 
 
 @pytest.mark.parametrize(

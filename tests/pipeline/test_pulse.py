@@ -86,7 +86,7 @@ async def test_a_journal_that_hangs_gives_no_sign_until_it_answers(systemd, work
     let_go = threading.Event()
     async with reporting(works, room):
         await signs(systemd)
-        works.journal._thread.submit(let_go.wait)
+        works.journal._commits.thread.submit(let_go.wait)
         await asyncio.sleep(0.02)  # a sign that was under way
         systemd.forget()
         await asyncio.sleep(0.2)

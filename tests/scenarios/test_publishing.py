@@ -3,10 +3,12 @@
 import json
 from itertools import permutations
 
+from running import running
 from scene import watched
 
 from syncd.demo import payloads
 from syncd.demo.artwork import TYPES, archive, artwork
+from syncd.demo.stage import Stage
 
 FOLDER = "Spring sale/medium-rectangle"
 
@@ -205,3 +207,10 @@ async def test_a_burst_is_published_whole_and_indexed_once_in_a_while(tmp_path):
         index = scene.daemon.index()
         assert index["totals"]["assets"] == len(scene.files()) == 500
         assert index["sequence"] < 100
+
+
+async def test_jobs_that_end_while_a_slow_journal_is_asked_for_the_next_hold_up_no_others(tmp_path):
+    async with Stage() as stage, running(tmp_path, entry="bug:slow") as daemon:
+        url = stage.put("/a.png", artwork("png"))
+        await daemon.send(payloads.batch([payloads.new_banner(url, visual=n) for n in range(8)], request=1))
+        await daemon.until(lambda: len(daemon.files()) == 8, "all banners")

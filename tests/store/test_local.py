@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from syncd.barrier import MANY
 from syncd.errors import InUse, StoreUnavailable
 from syncd.model import held_key
 from syncd.store import Move, Store, folders, local
-from syncd.store.barrier import MANY
 from syncd.store.local import LocalTree
 
 

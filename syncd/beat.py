@@ -1,0 +1,41 @@
+"""When those look who look again and again: at the same moments, all of them.
+
+To wake an idle process costs more than most of what is done once it is awake, so that what need not
+happen at a time of its own happens together. What is looked at, and how often, is the business of who looks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+
+
+def next_beat(every: float, now: float) -> float:
+    """The next time that is a multiple of `every` seconds: periods that are multiples of each other meet."""
+    return (now // every + 1) * every
+
+
+@contextlib.contextmanager
+def each_beat(every: float, look: Callable[[], object]) -> Iterator[None]:
+    """Call `look` whenever the loop's clock is at a multiple of `every` seconds, until the end of the block."""
+    loop = asyncio.get_running_loop()
+    alarm: asyncio.TimerHandle
+
+    def call() -> None:
+        nonlocal alarm
+        look()
+        alarm = loop.call_at(next_beat(every, loop.time()), call)
+
+    alarm = loop.call_at(next_beat(every, loop.time()), call)
+    try:
+        yield
+    finally:
+        alarm.cancel()
+
+
+async def beat(every: float) -> None:
+    """Sleep until the next one."""
+    awake = asyncio.Event()
+    with each_beat(every, awake.set):
+        await awake.wait()
