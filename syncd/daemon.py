@@ -63,6 +63,7 @@ log = logging.getLogger(__name__)
 _LAST_REQUESTS = 5.0  # seconds for those that came to systemd's socket before it was left to the next process
 _LAST_WRITES = 30.0  # seconds that manifests and journal may take after the grace
 _TURN = 0.0005  # seconds
+_GARBAGE = 20_000  # objects, until it is looked for: with the usual 700 the looking is a tenth of a banner's cost
 _LAST_LOOK = 0.5  # seconds in which the admin listener answers what it has been asked
 _ADMIN_TIMEOUT = 30.0
 
@@ -232,6 +233,7 @@ class Daemon:
             ]
             self._listeners.open(services)
             gc.collect()
+            gc.set_threshold(_GARBAGE)
             gc.freeze()  # what is here stays, and need not be looked at again and again while the loop waits
             if self._listens:
                 listen, admin = (str(self._listeners.address(name)) for name in ("server", "admin"))

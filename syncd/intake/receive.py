@@ -154,10 +154,10 @@ class Intake:
             answer(self.fail(bug))
         else:
             outcome = "duplicate" if receipt.duplicate else "accepted"
+            answer(answers.stored(receipt))  # first, as somebody waits for it
             self._count(request.name, outcome)
             facts = {"delivery": receipt.delivery, "source": request.name, "address": _text(request.address)}
             log.info("delivery %s", outcome, extra=facts)
-            answer(answers.stored(receipt))
 
     def _log(self, facts: dict[str, Any]) -> None:
         """Log a refusal, unless there were too many of late: those are counted in the next line that is written."""
