@@ -74,12 +74,16 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """The contenders by name, the names and units of their figures, and what is expected of these."""
+    """The contenders by name, the names and units of their figures, and what is expected of these.
+
+    What they leave is kept to the end, unless it is too much to `keep`.
+    """
 
     contenders: Mapping[str, Contender]
     columns: Mapping[str, str]
     goals: Sequence[Goal] = ()
     notes: Sequence[str] = ()
+    keep: bool = True
 
 
 class Benchmark(Protocol):
@@ -115,9 +119,9 @@ def play(contest: Contest, setting: Setting, say: Callable[[str], None]) -> Resu
     for number in range(setting.runs):
         order = names[number % len(names) :] + names[: number % len(names)]
         figures: dict[str, Figures] = {}
-        for name in order:
+        for turn, name in enumerate(order, start=1):
             began = time.monotonic()
-            with _empty_folder(setting.folder / "round") as folder:
+            with _empty_folder(setting.folder / f"round-{number + 1}-{turn}", keep=contest.keep) as folder:
                 try:
                     figures[name] = contest.contenders[name](folder)
                 except (BenchmarkError, OSError) as failure:  # the others' figures are good all the same
@@ -128,14 +132,19 @@ def play(contest: Contest, setting: Setting, say: Callable[[str], None]) -> Resu
 
 
 @contextmanager
-def _empty_folder(folder: Path) -> Iterator[Path]:
-    """Make a folder for the duration, on a disk that has nothing left to write of what was before."""
+def _empty_folder(folder: Path, *, keep: bool) -> Iterator[Path]:
+    """Make a folder for the duration, on a disk that has nothing left to write of what was before.
+
+    What is in it is kept, or else whoever comes next pays for the removal: for minutes after thousands of files
+    were removed, ext4 needs ten times as long for each new one.
+    """
     folder.mkdir()
     os.sync()
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def until(true: Callable[[], bool], what: str, *, within: float, every: float = 0.01) -> None:

@@ -39,7 +39,11 @@ def stage(setting: Setting) -> Iterator[Contest]:
             contenders |= _contenders(films, label, f"http://127.0.0.1:{port}", setting.folder)
             goals += _goals(label)
         yield Contest(
-            contenders, {"speed": "MB/s", "seconds": "s", "cpu": "s", "rss": "MB", "more": "MB"}, goals, _NOTES
+            contenders,
+            {"speed": "MB/s", "seconds": "s", "cpu": "s", "rss": "MB", "more": "MB"},
+            goals,
+            _NOTES,
+            keep=False,
         )
 
 
