@@ -1,6 +1,8 @@
 # Needs Python 3.11 or newer and make; everything else is installed into .venv.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+# The tests wait for each other's processes now and then: one worker more than there are cores.
+WORKERS := $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -13,7 +15,7 @@ run: $(VENV)/ready  ## the daemon, with config/sync.toml
 	$(BIN)/syncd run
 
 test: $(VENV)/ready-dev  ## the test-suite, with branch coverage
-	$(BIN)/pytest -n auto --cov --cov-report=term
+	$(BIN)/pytest -n $(WORKERS) --cov --cov-report=term
 
 check: lint test  ## everything that must hold before a change lands
 	$(BIN)/python .ci/units.py

@@ -33,6 +33,7 @@ ELSEWHERE = {
     "commands.md": "made of --help; tests/cli/test_examples.py reads every line",
     "design.md": "for those who change syncd",
     "reliability.md": "for those who change syncd",
+    "performance.md": "for those who change syncd",
 }
 NEEDS_A_HOST = ("make ", "systemd-", "git ", "https://", "syncd import")
 
