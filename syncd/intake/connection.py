@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import cast
 
 from syncd.intake import answers
@@ -76,6 +77,13 @@ class Connection(asyncio.Protocol):
         else:
             self._go_on()
 
+    def eof_received(self) -> bool:
+        """Answer what is whole to a client that has no more to say, but may still listen."""
+        if not self._incoming.whole or self.transport is None or not self.transport.can_write_eof():
+            return False
+        self.transport.pause_reading()  # this end is met again after the answer
+        return True
+
     def pause_writing(self) -> None:
         """Begin no other request for now: the client does not read its answers."""
         self._unread = True
@@ -130,7 +138,7 @@ class Connection(asyncio.Protocol):
             if incoming.request.asks_first and not self._asked:
                 self._asked = True
                 self.transport.write(answers.CONTINUE)
-            self.transport.resume_reading()
+            self._take_turns() if incoming.more else self.transport.resume_reading()
 
     def _refuse(self, refused: Refused, *, broken: bool = False) -> None:
         if self._incoming.request is not None:
@@ -154,17 +162,23 @@ class Connection(asyncio.Protocol):
         self._idle = True
         if not last:
             self._wind(_KEEP_ALIVE)
-            if incoming.ahead:
-                self.transport.pause_reading()
-                self._loop.call_soon(self._go_on)  # behind others, who wait as well
+            if incoming.ahead or not self.transport.is_reading():
+                self._take_turns()
         elif clear and not incoming.ahead:
             self.transport.close()
         else:  # closed at once, with bytes unread, the system would take the answer back
             self._lingers, incoming.ahead = True, b""
             self._wind(_LINGERING)
             if self.transport.can_write_eof():
-                self.transport.write_eof()
+                with suppress(OSError):  # the client has gone, unseen while nothing was read
+                    self.transport.write_eof()
             self.transport.resume_reading()
+
+    def _take_turns(self) -> None:
+        """Read on behind others, who wait as well."""
+        assert self.transport is not None  # noqa: S101 - or there would be nothing to read on
+        self.transport.pause_reading()
+        self._loop.call_soon(self._go_on)
 
     # ---- the clock ----
 

@@ -18,6 +18,7 @@ from syncd.intake.request import Malformed, Request
 _HEAD = 32 * 1024  # bytes of request line and headers
 _LINE = 8190  # bytes of any one of them
 _HEADERS = 128
+_PARTS = 256  # of a body that are read in a row, so that a hostile one does not hold up the others
 
 _END = b"\r\n\r\n"  # of headers, and of a chunked body
 _UPGRADE = re.compile(rb"\r\n(?i:upgrade):")
@@ -26,14 +27,15 @@ _UPGRADE = re.compile(rb"\r\n(?i:upgrade):")
 class Incoming:
     """What has come on a connection from `host`, empty for a unix socket: a request or a part of one, and what follows.
 
-    Give it bytes by adding to `ahead`, then `read`; `forget` a request before the next one. While one
-    comes, `request` is there from the end of its headers and `refused` from when it can't be stored any more.
-    It is `whole` from its last byte; `keep` says that its client expects another answer after this one.
+    Give it bytes by adding to `ahead`, then `read`, and again while there is `more`; `forget` a request before
+    the next one. While one comes, `request` is there from the end of its headers and `refused` from when it
+    can't be stored any more. It is `whole` from its last byte; `keep` says that its client expects another
+    answer after this one.
     """
 
     __slots__ = (
         "_body", "_fields", "_head", "_host", "_intake", "_left", "_limit", "_parser", "_size", "_target", "_version",
-        "_void", "ahead", "keep", "refused", "request", "whole",
+        "_void", "ahead", "keep", "more", "refused", "request", "whole",
     )  # fmt: skip
 
     def __init__(self, intake: Intake, host: str) -> None:
@@ -49,12 +51,13 @@ class Incoming:
         self.request: Request | None = None
         self.refused: Refused | None = None
         self.whole = False
+        self.more = False  # in `ahead`, which can be read at once
         self._head = b""  # as far as it has come
         self._version = ""
         self._target = b""
         self._fields: list[tuple[str, str]] = []
         self._left: int | None = None  # bytes of the body that are still to come, where that is known
-        self._body: list[bytes] = []
+        self._body = bytearray()  # and no list: pieces may be smaller than what they cost in one
         self._size = self._limit = 0  # of the body
         self._void = 0  # bytes since the last one of the body
 
@@ -65,26 +68,28 @@ class Incoming:
     @property
     def body(self) -> bytes:
         """The body as far as it has come, and as it is allowed."""
-        return b"".join(self._body)
+        return bytes(self._body)
 
     def read(self) -> bool:
-        """Read on in what has come, to the end of a request at most; tell if one has begun. Raises Malformed."""
+        """Read a while in what has come, to the end of a request at most; tell if one has begun. Raises Malformed."""
         if not self._head:
             self.ahead = self.ahead.lstrip(b"\r\n")  # empty lines before a request are none, as RFC 9112 has it
         begun = bool(self.ahead or self._head)
         try:
             self._read()
+        except httptools.HttpParserCallbackError as error:
+            raise error.__context__ or error from None  # as it was raised below
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            raise Malformed(str(error.__context__ or error)) from error
+            raise Malformed(str(error)) from error
         return begun
 
     def _read(self) -> None:
-        data, at = self.ahead, 0
-        while at < len(data) and not self.whole:
+        data, at, parts = self.ahead, 0, 0
+        while at < len(data) and not self.whole and parts < _PARTS:
             part = data[at : _stop(data, at) if self._left is None else at + self._left]
             if not part:
                 break
-            at += len(part)
+            at, parts = at + len(part), parts + 1
             if self.request is None:
                 self._read_head(part)
                 continue
@@ -94,7 +99,7 @@ class Incoming:
             self._parser.feed_data(part)
             if self._void > _HEAD:
                 raise Malformed("there is too much around its body")
-        self.ahead = data[at:]
+        self.ahead, self.more = data[at:], parts == _PARTS
 
     def _read_head(self, part: bytes) -> None:
         self._head += part
@@ -153,7 +158,7 @@ class Incoming:
         self._void = 0
         self._size += len(data)
         if self._size <= self._limit:
-            self._body.append(data)
+            self._body += data
         elif self.refused is None:
             self.refused = Refused("too_large", "its body is more than server.max_body")
 

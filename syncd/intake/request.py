@@ -18,6 +18,7 @@ from syncd.sources.table import SOURCES
 
 _CONFIDENTIAL = re.compile("authorization|cookie|signature|token|secret|password|api-?key", re.IGNORECASE)
 _HEADER_VALUE = 1024  # characters of one that are kept
+_LENGTH = 20  # digits of a Content-Length; 64 bits have no more
 _JSON = re.compile(r"application/(?:json|[!-~]+\+json)")
 _ONCE = ("content-length", "content-type", "host", "transfer-encoding", "user-agent")
 
@@ -70,6 +71,7 @@ def read_request(
         raise Malformed("it is of no version of HTTP that is spoken here, or names no host")
     if len(named) < len(headers) and any(len(named.get(name, ())) > 1 for name in _ONCE):
         raise Malformed("a header is there twice that may be there once")
+    _check_framing(version, named)
     address = sender(peer, named.get("x-forwarded-for", ()), config.server.trusted_proxies)
     path = _path(target)
     return Request(version, method.decode(), path, headers, named, address, config, *_route(config, path))
@@ -91,11 +93,23 @@ def kept(headers: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     return tuple([(name, "***" if _is_confidential(name) else _text(value)) for name, value in headers])
 
 
+def _check_framing(version: str, named: dict[str, list[str]]) -> None:
+    """Hold that a body ends where everybody on the way thinks it does, beyond what the parser has seen to."""
+    if coded := named.get("transfer-encoding"):
+        if version == "1.0":  # RFC 9112, 6.1: whoever speaks that does not know of it
+            raise Malformed("it comes in chunks, which its version of HTTP has not")
+        if coded[0].lower() != "chunked":
+            raise Malformed("its body is coded in a way that is not spoken here")
+    if len(named.get("content-length", [""])[0]) > _LENGTH:
+        raise Malformed("its Content-Length has too many digits")
+
+
 @lru_cache(maxsize=64)
 def _path(target: bytes) -> str:
+    target = target.partition(b"?")[0].partition(b"#")[0]
     if not target.startswith(b"/"):  # a whole URL, as proxies are asked; or an asterisk
         target = b"/" + target.partition(b"://")[2].partition(b"/")[2]
-    return unquote(target.partition(b"?")[0].partition(b"#")[0].decode("utf-8", "surrogateescape"))
+    return unquote(target.decode("utf-8", "surrogateescape"))
 
 
 @lru_cache(maxsize=64)

@@ -104,7 +104,9 @@ class Listener:
         try:
             await self._emptied(min(ends, self._loop.time() + _LAST_CALL))
             for connection in list(self._connections):
-                if not connection.begun:
+                if not connection.begun and connection.transport is None:  # a TLS handshake does not come together
+                    self._drop(connection)
+                elif not connection.begun:
                     connection.force_close()
             await self._emptied(ends)
         finally:
@@ -157,6 +159,7 @@ class Listener:
             )
         except OSError as error:  # of TLS as well
             log.debug("no TLS handshake", extra={"address": connection.host, "reason": str(error)})
+            error.with_traceback(None)  # which would hold on to the connection's buffers, in a circle
         finally:
             if connection.transport is None:
                 accepted.close()

@@ -21,9 +21,9 @@ def change_of(db: sqlite3.Connection, folder: str) -> int:
 
 
 def is_written(db: sqlite3.Connection, folder: str, change: int) -> bool:
-    """Tell if a folder's manifest on disk has come that far."""
+    """Tell if a folder's manifest on disk has come that far, or has gone since: then changes are counted anew."""
     row = db.execute("SELECT written, change FROM folders WHERE folder = ?", (folder,)).fetchone()
-    return row is None or row["written"] >= change or row["change"] == 0
+    return row is None or row["written"] >= change or row["change"] < change
 
 
 def unwritten(db: sqlite3.Connection) -> bool:

@@ -31,13 +31,13 @@ def stale(db: sqlite3.Connection, limit: int) -> tuple[list[FolderContents], lis
 def manifested(
     db: sqlite3.Connection, folders: Sequence[Manifested], exports: Sequence[tuple[int, dict[str, Any]]]
 ) -> None:
-    """Record which manifests are on disk, and what the index says of them."""
+    """Record which manifests are on disk, and what the index says of them; not of folders cleared since."""
     db.executemany(
         "UPDATE folders SET written = ?, template_id = ?, template_name = ?, format_id = ?,"
-        " assets = ?, bytes = ?, sequence = ? WHERE folder = ?",
+        " assets = ?, bytes = ?, sequence = ? WHERE folder = ? AND change >= ?",
         [
             (done.change, line.template.id, line.template.name, line.format_id,
-             line.assets, line.bytes, line.sequence, line.folder)
+             line.assets, line.bytes, line.sequence, line.folder, done.change)
             for done in folders for line in (done.line,)
         ],
     )  # fmt: skip

@@ -71,7 +71,7 @@ def place(register: Register, job: Job, fetched: Fetched, rules: Rules) -> Place
     elif here is not None and rules.keep_versions > 1 and here["sha256"] != fetched.sha256:
         former = here["key"]
         keep_as = versioned_key(register, former, here, rules)
-    first = row["folder"] is None and all(other["folder"] is None for other in known)
+    first = all(one["published_at"] is None for one in (row, *known))  # a manifest may name what has gone since
     return _placed(db, Placement(job.row, key, keep_as, bool(newer), former, first=first), fetched)
 
 

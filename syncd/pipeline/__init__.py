@@ -27,6 +27,7 @@ from syncd.store import Store
 Item = TypeVar("Item")
 
 _IN_A_TURN = 8
+_ARCHIVES_AT_ONCE = 2  # each uses several processors by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,10 @@ class Works:
 
     `changed` is set when manifests are behind, `grown` when they only lack what was not there before;
     `queued`, for each lane, when a job may be due; `gates`, when something held may be visible, or
-    something visible no more. Who moves files in the tree holds `moving`. From `stopping` on nothing is
-    claimed, from `finished` on nothing is published any more. `busy` are the steps at work, each with the
-    monotonic time since when.
+    something visible no more. Who moves files in the tree holds `moving`, who writes or removes manifests of
+    folders `listing`, and whoever unpacks an archive `unpacking`: that takes a thread for long, and there are
+    few for everything else. From `stopping` on nothing is claimed, from `finished` on nothing is published any
+    more. `busy` are the steps at work, each with the monotonic time since when.
     """
 
     journal: Journal
@@ -54,6 +56,8 @@ class Works:
         default_factory=lambda: {"visuals": asyncio.Event(), "exports": asyncio.Event()}
     )
     moving: asyncio.Lock = field(default_factory=asyncio.Lock)
+    listing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    unpacking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_ARCHIVES_AT_ONCE))
     busy: dict[str, float] = field(default_factory=dict)
 
     def wake_lanes(self) -> None:

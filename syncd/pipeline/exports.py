@@ -36,7 +36,8 @@ async def publish_export(works: Works, publisher: Publisher, job: Job, fetched: 
         return await publisher.publish(job, fetched, Unpacked(fetched.path, f".{fetched.type}", alone))
     into = works.store.temp()
     try:
-        files = await _unpack(fetched.path, into, config)
+        async with works.unpacking:
+            files = await _unpack(fetched.path, into, config)
         kept = fetched.path if config.exports.keep_archive else None
         return await publisher.publish(job, fetched, Unpacked(into, "", files, kept))
     except ArchiveRefused as refused:

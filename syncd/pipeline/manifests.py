@@ -105,8 +105,9 @@ async def write_stale(works: Works, index: Index) -> bool:
     wrote = False
     at_once = _OF_A_BATCH if works.live.config.manifest.atomic_batches else _AT_ONCE
     while True:
-        folders, exports = await works.journal.stale(at_once)
-        written = await _write(works, index, folders, exports)
+        async with works.listing:  # a folder that is cleared meanwhile would look as if its manifest was behind
+            folders, exports = await works.journal.stale(at_once)
+            written = await _write(works, index, folders, exports)
         wrote = wrote or written > 0
         if written < at_once:
             return wrote

@@ -231,10 +231,11 @@ class Publisher:
     async def _clear(self, emptied: Sequence[tuple[str, int]]) -> None:
         """Remove folders that the index no longer names, first what they say of themselves."""
         works = self._works
-        gone = await works.journal.clearing(emptied)  # something may have come back meanwhile
-        await works.store.remove([f"{folder}/{name}" for folder, _ in gone for name in (INDEX, CHECKSUMS)])
-        await works.store.clear([folder for folder, _ in gone])
-        await works.journal.cleared(gone)
+        async with works.listing:
+            gone = await works.journal.clearing(emptied)  # something may have come back meanwhile
+            await works.store.remove([f"{folder}/{name}" for folder, _ in gone for name in (INDEX, CHECKSUMS)])
+            await works.store.clear([folder for folder, _ in gone])
+            await works.journal.cleared(gone)
 
 
 async def recover(works: Works) -> None:
@@ -250,6 +251,7 @@ async def recover(works: Works) -> None:
         ]
         if found:
             count_finished(works, await works.journal.settle(found, rules_of(works.live.config), works.clock()))
+            works.changed.set()
             log.info("publications recorded that had been cut off", extra={"assets": len(found)})
         await works.journal.forget_placing()
         rules, there = rules_of(works.live.config), await works.store.all_held()

@@ -5,7 +5,7 @@ import logging
 import socket
 
 import pytest
-from intake.receiver import config, exchange, post, read_answer, receiving
+from intake.receiver import config, exchange, post, read_answer, receiving, signature
 
 from syncd.intake import connection
 
@@ -146,13 +146,62 @@ async def test_what_is_being_stored_is_stored_though_its_client_goes_away(receiv
     link = await link_of(receiver)
     client.close()
     async with asyncio.timeout(10):
-        while link.transport is not None:
+        while link.transport is not None and link.transport.is_reading():
             await asyncio.sleep(0.001)
     assert receiver.listener._connections, "a listener that ends waits for it"
     receiver.book.open.set()
     await none_left(receiver)
     assert receiver.counts == {("abyssale", "accepted"): 1}
     assert errors() == []
+
+
+async def test_who_goes_away_unseen_before_its_last_answer_is_no_error(receiver, errors):
+    receiver.book.open.clear()
+    client = socket.create_connection(receiver.address)
+    client.sendall(post())
+    await receiver.book.asked.wait()
+    link = await link_of(receiver)
+    client.sendall(NOWHERE)  # ahead of its turn, so that no more is read
+    while link.transport.is_reading():
+        await asyncio.sleep(0.001)
+    client.close()
+    link.closing = True
+    receiver.book.open.set()
+    await none_left(receiver)
+    assert receiver.counts == {("abyssale", "accepted"): 1}
+    assert errors() == []
+
+
+@pytest.mark.parametrize("ahead", [b"", post(b"half", "Content-Length: 100")], ids=["whole", "half a request"])
+async def test_who_only_listens_any_more_is_answered(receiver, errors, ahead):
+    receiver.book.open.clear()
+    reader, writer = await asyncio.open_connection(*receiver.address)
+    writer.write(post(b'{"a":1}') + post(b'{"b":2}') + ahead)
+    writer.write_eof()
+    await receiver.book.asked.wait()
+    await asyncio.sleep(0.01)
+    receiver.book.open.set()
+    assert [(await read_answer(reader)).status for _ in range(2)] == [200, 200]
+    assert await asyncio.wait_for(reader.read(), 5) == b""
+    await none_left(receiver)
+    assert len(receiver.book.arrivals) == 2
+    assert errors() == []
+    writer.close()
+
+
+async def test_who_sends_a_body_that_is_laborious_to_read_does_not_hold_up_the_others(receiver):
+    reader, writer = await asyncio.open_connection(*receiver.address)
+    body = b"\r\n" * 200_000
+    head = post(b"", "Transfer-Encoding: chunked", f"X-Abyssale-Signature: {signature(body)}", signed=False)
+    writer.write(head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
+    link = await link_of(receiver)
+    while not link.begun:
+        await asyncio.sleep(0)
+    assert (await exchange(receiver.address, post())).status == 200
+    assert link.begun, "it is read still"
+    assert (await read_answer(reader)).status == 200
+    assert receiver.book.arrivals[-1].body == body
+    writer.close()
 
 
 async def test_who_is_refused_sees_why_though_it_sends_on(receiver):

@@ -1,7 +1,10 @@
 import asyncio
+import gc
 import logging
 import socket
 import ssl
+from asyncio.sslproto import SSLProtocol
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -338,6 +341,26 @@ async def test_a_handshake_that_does_not_come_together_ends_in_time(pairs, tmp_p
         writer.close()
 
 
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01", post()])
+async def test_a_handshake_that_failed_leaves_nothing_in_memory(pairs, tmp_path, sent):
+    gc.collect()
+    gc.disable()  # which finds a circle some time, and until then there may be many
+    try:
+        async with receiving(**secure(pairs, tmp_path, "old")) as receiver:
+            _, writer = await asyncio.open_connection(*receiver.address)
+            writer.write(sent)
+            while not receiver.listener._connections:
+                await asyncio.sleep(0.001)
+            writer.close()
+            async with asyncio.timeout(10):
+                while receiver.listener._connections:
+                    await asyncio.sleep(0.001)
+            await asyncio.sleep(0.01)
+            assert [one for one in gc.get_objects() if isinstance(one, SSLProtocol)] == []
+    finally:
+        gc.enable()
+
+
 # ---- the end of a listener ----
 
 
@@ -393,6 +416,20 @@ async def test_draining_does_not_wait_for_idle_connections_beyond_a_moment(recei
     await asyncio.wait_for(receiver.listener.drain(60), 5)
     assert await reader.read() == b""
     writer.close()
+
+
+async def test_draining_does_not_wait_for_a_handshake_beyond_a_moment(pairs, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(server, "_LAST_CALL", 0.1)
+    async with receiving(**secure(pairs, tmp_path, "old")) as receiver:
+        reader, writer = await asyncio.open_connection(*receiver.address)
+        writer.write(b"\x16\x03\x01")
+        while not receiver.listener._connections:
+            await asyncio.sleep(0.001)
+        await asyncio.wait_for(receiver.listener.drain(60), 5)
+        with suppress(ConnectionError):
+            assert await reader.read() == b""
+        assert caplog.messages == []
+        writer.close()
 
 
 async def test_draining_ends_with_its_grace(receiver, caplog):

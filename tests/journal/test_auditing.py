@@ -132,6 +132,26 @@ async def test_one_that_fails_is_lost_until_it_is_sought_again(path):
         assert await press.job()
 
 
+async def test_a_folder_that_was_cleared_and_came_back_has_followed_what_was_ordered_before(path):
+    async with press_at(path) as press:
+        await press.announce(version())
+        await press.publish()
+        await press.name_all()
+        named, folder = the_visual(path), PATH.rpartition("/")[0]
+        with order(path) as db:
+            assert repairing.again(db, named, press.rules, NOW, NOW)
+            ordered = awaiting.change_of(db, folder)
+            assert not awaiting.is_written(db, folder, ordered)
+        await press.name_all()
+        emptied = await press.journal.emptied(9)
+        await press.journal.clearing(emptied)
+        await press.journal.cleared(emptied)
+        await press.publish()
+        await press.name_all()
+        with auditing.looking(path) as db:
+            assert awaiting.is_written(db, folder, ordered)
+
+
 async def test_an_export_fetched_again_is_in_no_index_until_then(path):
     async with filled(path) as journal:
         with auditing.looking(path) as db:
@@ -188,6 +208,25 @@ async def test_what_comes_back_while_its_folder_is_cleared_is_named_once_its_man
         assert await press.journal.clearing(emptied) == []
         await press.name_all()
         assert [line.folder for line in (await press.journal.index())[0]] == ["Spring sale/v1", "Spring sale/v2"]
+
+
+async def test_a_manifest_of_a_folder_that_was_cleared_meanwhile_is_not_recorded_as_the_newest(path):
+    async with press_at(path, rules("{template}/v{version}/{filename}")) as press:
+        await press.announce(version(version=1))
+        await press.publish()
+        await press.catch_up()
+        await press.announce(version(version=2))
+        await press.publish(2)
+        await press.catch_up()
+        emptied = await press.journal.emptied(9)
+        await press.journal.clearing(emptied)
+        late = await press.write_manifests()
+        await press.journal.cleared(emptied)
+        await press.journal.manifested(late, [])
+        await press.announce(version("b2", "s2", version=1))
+        await press.publish(1)
+        await press.name_all()
+        assert set(press.named()) == set(press.tree)
 
 
 async def test_a_folder_is_emptied_once_no_manifest_names_a_file_of_it_and_counts_on_when_it_returns(path):

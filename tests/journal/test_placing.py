@@ -1,7 +1,8 @@
 import pytest
 from journal.press import START, banner, download, export, press_at, rules
 
-from syncd.journal import Again, Placement, Published
+from syncd.journal import Again, Placement, Published, auditing, repairing
+from syncd.journal.orders import order
 from syncd.model import ExportFile, FolderLine, Retry, Template, TemplateStatus
 
 KEY = "Spring sale/square/a.png"
@@ -35,6 +36,18 @@ async def test_the_newest_takes_the_key_of_the_one_before(press):
     assert press.current() == {KEY: 2}
     assert press.named() == press.tree
     assert press.states() == {1: "superseded", 2: "published"}
+
+
+async def test_what_comes_after_a_file_that_a_manifest_may_name_still_is_not_the_first(press, tmp_path):
+    await press.announce(banner(version=1))
+    assert (await press.publish()).first
+    await press.name_all()
+    with order(tmp_path / "journal.db") as db:
+        (named,) = auditing.visuals(db)
+        assert repairing.again(db, named, press.rules, press.now, press.now)
+    await press.announce(banner(version=2))
+    placement = await press.publish(2)
+    assert (placement.key, placement.first) == (KEY, False)
 
 
 async def test_what_became_unwanted_while_it_was_fetched_is_dropped(press):

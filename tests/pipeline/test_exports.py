@@ -1,20 +1,15 @@
 import asyncio
-import hashlib
-import json
-import time
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from pipeline.works import announced, works_at
 
 from syncd.demo import artwork, payloads
-from syncd.journal.sqlite import open_journal
-from syncd.live import Live
-from syncd.model import Arrival, Failed, Fetched
-from syncd.observe.metrics import Metrics
-from syncd.pipeline import Works, exports, rules_of
+from syncd.model import Failed
+from syncd.pipeline import exports
 from syncd.pipeline.exports import publish_export
 from syncd.pipeline.publishing import Publisher
-from syncd.pipeline.reading import decide
-from syncd.pipeline.room import open_tree
 
 MEMBERS = {f"{n}.png": artwork.artwork("png", n) for n in range(50)}
 
@@ -33,35 +28,16 @@ class _Telling(Publisher):
         return batch
 
 
-async def _nothing_to_open(_):
-    return lambda: None
-
-
-async def _announced(works):
-    """An export as a claimed job, its archive fetched."""
-    body = json.dumps(payloads.export("https://x.abyssale.com/e.zip")).encode()
-    await works.journal.accept(Arrival("abyssale", "d1", None, None, (), body, time.time()))
-    config = works.live.config
-    decisions = [decide(delivery, config) for delivery in await works.journal.inbox(1)]
-    await works.journal.decide(decisions, rules_of(config), works.clock())
-    (job,) = await works.journal.claim("exports", 1, works.clock(), frozenset())
-    content, path = artwork.archive(MEMBERS), works.store.temp()
-    path.write_bytes(content)
-    return job, Fetched(path, len(content), hashlib.sha256(content).hexdigest(), "zip", job.asset.url, 1, 0.1)
+async def _announced(works, number=0):
+    payload = payloads.export("https://x.abyssale.com/e.zip")
+    payload["export_id"] = f"{number:08d}{payload['export_id'][8:]}"
+    return await announced(works, payload, artwork.archive(MEMBERS))
 
 
 @pytest.fixture
 async def works(tmp_path):
-    path = tmp_path / "sync.toml"
-    path.write_text(
-        'mirror = { root = "mirror" }\njournal = { url = "sqlite:///state/journal.db" }\n'
-        'sources.abyssale = { secret = { env = "SECRET" } }\n'
-    )
-    live = Live(path, _nothing_to_open, lambda _: None, {"SECRET": "s"})
-    await live.start()
-    async with open_journal(live.config.journal.path) as journal, open_tree(journal, live.config) as tree:
-        yield Works(journal, tree, live, Metrics(), time.time)
-    await live.close()
+    async with works_at(tmp_path) as works:
+        yield works
 
 
 async def test_an_export_that_is_cancelled_while_it_moves_is_whole_all_the_same(works):
@@ -93,3 +69,24 @@ async def test_an_archive_that_finds_a_bug_fails_and_does_not_end_the_daemon(wor
     result = await publish_export(works, Publisher(works), job, fetched)
     assert result == Failed("a bug of syncd: IndexError('here')", 1)
     assert not fetched.path.exists()
+
+
+async def test_archives_that_take_long_leave_threads_for_everybody_else(works, monkeypatch):
+    go_on = threading.Event()
+
+    def linger(*_, **__):
+        assert go_on.wait(10)
+        raise exports.ArchiveRefused("here")
+
+    monkeypatch.setattr(exports, "extract", linger)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(5))  # as many as one processor has
+    publisher = Publisher(works)
+    fetched = [await _announced(works, number) for number in range(8)]
+    exporting = [asyncio.create_task(publish_export(works, publisher, *one)) for one in fetched]
+    await asyncio.sleep(0)
+    try:
+        async with asyncio.timeout(5):
+            await asyncio.to_thread(lambda: None)
+    finally:
+        go_on.set()
+    assert set(await asyncio.gather(*exporting)) == {Failed("the archive is refused: here", 1)}
