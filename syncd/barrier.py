@@ -21,7 +21,7 @@ _LOCAL = frozenset({0xEF53, 0x58465342, 0x9123683E, 0xF2F52010})
 """ext2 to ext4, XFS, Btrfs, F2FS."""
 _STATFS_BYTES = 256  # twice what the kernel writes
 _TELLING = (5, 8)
-_SYNC_FILE_RANGE_WRITE = 2
+_SYNC_FILE_RANGE_WAIT_BEFORE, _SYNC_FILE_RANGE_WRITE = 1, 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -42,7 +42,8 @@ def barrier_of(folder: int) -> Callable[[], None] | None:
 
     A folder that was open before the first byte was written hears of everything that could not be.
     """
-    if not (hasattr(_libc, "syncfs") and _is_telling(os.uname().release) and _is_local(folder)):
+    known = hasattr(_libc, "syncfs") and hasattr(_libc, "sync_file_range")
+    if not (known and _is_telling(os.uname().release) and _is_local(folder)):
         return None
 
     def barrier() -> None:
@@ -60,6 +61,16 @@ def start_writing(file: int) -> None:
     """
     if hasattr(_libc, "sync_file_range"):
         _libc.sync_file_range(file, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE)
+
+
+def check_written(file: int) -> None:
+    """Raise OSError where the kernel could not write an open file to its disk. After a barrier that is known at once.
+
+    The barrier itself tells of such a fault only once, maybe to others, whose fault it is not.
+    """
+    if _libc.sync_file_range(file, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WAIT_BEFORE) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
 
 
 def _is_telling(release: str) -> bool:

@@ -3,7 +3,7 @@ import os
 import pytest
 
 from syncd import barrier
-from syncd.barrier import barrier_of, start_writing, sync_all
+from syncd.barrier import barrier_of, check_written, start_writing, sync_all
 
 
 @pytest.fixture
@@ -60,3 +60,15 @@ def test_writing_may_start_whatever_it_is(folder, tmp_path):
     with (tmp_path / "a").open("wb") as file:
         file.write(b"x")
         start_writing(file.fileno())
+
+
+def test_a_file_is_asked_if_it_could_be_written(tmp_path):
+    with (tmp_path / "a").open("wb") as file:
+        file.write(b"content")
+        file.flush()
+        check_written(file.fileno())
+    here, there = os.pipe()
+    os.close(there)
+    with pytest.raises(OSError, match="Illegal seek"):
+        check_written(here)
+    os.close(here)

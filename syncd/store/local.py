@@ -25,7 +25,7 @@ from io import FileIO
 from pathlib import Path
 from typing import TypeVar
 
-from syncd.barrier import MANY, sync_all
+from syncd.barrier import MANY, check_written, sync_all
 from syncd.errors import StoreUnavailable
 from syncd.model import HELD
 from syncd.owner import sole_owner
@@ -187,6 +187,8 @@ class LocalTree:
             for temp in temps:
                 self._give_mode(temp)
             if sync_all(root):
+                for temp in temps:
+                    _check_written(temp)
                 return
         for temp in temps:
             self._sync_file(temp)
@@ -341,6 +343,14 @@ class LocalTree:
         wanted = self.dir_mode | found & stat.S_ISGID
         if found != wanted:
             self._set_mode(folder, wanted)
+
+
+def _check_written(temp: Path) -> None:
+    descriptor = os.open(temp, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        check_written(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sync_folder(path: Path) -> None:

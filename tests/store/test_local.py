@@ -288,9 +288,10 @@ async def test_many_files_are_synced_in_one_step_before_their_names_where_that_c
     monkeypatch.setattr(os, "rename", seen_rename)
     for module in (local, folders):
         monkeypatch.setattr(module, "sync_all", seen_sync_all)
+    monkeypatch.setattr(local, "check_written", lambda _: done.append("checked"))
     assert await tree.publish([move(tree, f"{n}/a.png") for n in range(MANY)]) == [None] * MANY
     assert done[-1] == ("sync all" if able else "fsync")
-    files, names = ([], []) if able else (["fsync"] * MANY, ["fsync"] * (MANY + 1))
+    files, names = (["checked"] * MANY, []) if able else (["fsync"] * MANY, ["fsync"] * (MANY + 1))
     assert done == ["sync all", *files, *["rename"] * MANY, "sync all", *names]
     assert {(root / f"{n}/a.png").stat().st_mode & 0o777 for n in range(MANY)} == {tree.file_mode}
 
