@@ -46,12 +46,7 @@ def barrier_of(folder: int) -> Callable[[], None] | None:
     if not (known and _is_telling(os.uname().release) and _is_local(folder)):
         return None
 
-    def barrier() -> None:
-        if _libc.syncfs(folder) != 0:
-            error = ctypes.get_errno()
-            raise OSError(error, os.strerror(error))
-
-    return barrier
+    return lambda: _must(_libc.syncfs(folder))
 
 
 def start_writing(file: int) -> None:
@@ -68,7 +63,11 @@ def check_written(file: int) -> None:
 
     The barrier itself tells of such a fault only once, maybe to others, whose fault it is not.
     """
-    if _libc.sync_file_range(file, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WAIT_BEFORE) != 0:
+    _must(_libc.sync_file_range(file, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WAIT_BEFORE))
+
+
+def _must(answer: int) -> None:
+    if answer != 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
 

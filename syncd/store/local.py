@@ -18,14 +18,14 @@ import logging
 import os
 import shutil
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from io import FileIO
 from pathlib import Path
 from typing import TypeVar
 
-from syncd.barrier import MANY, check_written, sync_all
+from syncd.barrier import MANY, barrier_of, check_written
 from syncd.errors import StoreUnavailable
 from syncd.model import HELD
 from syncd.owner import sole_owner
@@ -183,30 +183,23 @@ class LocalTree:
 
     def _sync_files(self, root: int, temps: Sequence[Path]) -> None:
         """Bring temp files to the disk under the mode of the config; a folder was synced as it was filled."""
-        if len(temps) >= MANY:
+        barrier = barrier_of(root) if len(temps) >= MANY else None
+        if barrier is None:
             for temp in temps:
-                self._give_mode(temp)
-            if sync_all(root):
-                for temp in temps:
-                    _check_written(temp)
-                return
+                self._sync_file(temp)
+            return
         for temp in temps:
-            self._sync_file(temp)
-
-    def _give_mode(self, temp: Path) -> None:
-        found = temp.lstat().st_mode
-        if not stat.S_ISREG(found):
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))  # somebody has put something else there
-        if stat.S_IMODE(found) != self.file_mode:
-            self._set_mode(temp, self.file_mode)
+            with _opened_file(temp) as descriptor:
+                self._set_mode(descriptor, self.file_mode)
+        barrier()
+        for temp in temps:
+            with _opened_file(temp) as descriptor:
+                check_written(descriptor)
 
     def _sync_file(self, temp: Path) -> None:
-        descriptor = os.open(temp, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
+        with _opened_file(temp) as descriptor:
             self._set_mode(descriptor, self.file_mode)
             os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
     def _move(self, folders: Folders, move: Move) -> str | None:
         try:
@@ -345,10 +338,12 @@ class LocalTree:
             self._set_mode(folder, wanted)
 
 
-def _check_written(temp: Path) -> None:
-    descriptor = os.open(temp, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+@contextlib.contextmanager
+def _opened_file(temp: Path) -> Iterator[int]:
+    """A temp file that is no link, open."""
+    descriptor = os.open(temp, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        check_written(descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)
 

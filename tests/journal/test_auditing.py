@@ -191,15 +191,18 @@ async def test_versions_beyond_the_limit_are_found_and_taken_out_of_their_manife
         assert list(press.tree) == list(press.named()) == [PATH]
 
 
+async def moved_on(press):
+    """A visual's second version is in another folder; the first one's folder is empty and returned."""
+    for number in (1, 2):
+        await press.announce(version(version=number))
+        await press.publish(number)
+        await press.catch_up()
+    return await press.journal.emptied(9)
+
+
 async def test_what_comes_back_while_its_folder_is_cleared_is_named_once_its_manifest_is_there_again(path):
     async with press_at(path, rules("{template}/v{version}/{filename}")) as press:
-        await press.announce(version(version=1))
-        await press.publish()
-        await press.catch_up()
-        await press.announce(version(version=2))
-        await press.publish(2)
-        await press.catch_up()
-        emptied = await press.journal.emptied(9)
+        emptied = await moved_on(press)
         assert await press.journal.clearing(emptied) == emptied
         await press.announce(version("b2", "s2", version=1))
         await press.publish(1)
@@ -212,13 +215,7 @@ async def test_what_comes_back_while_its_folder_is_cleared_is_named_once_its_man
 
 async def test_a_manifest_of_a_folder_that_was_cleared_meanwhile_is_not_recorded_as_the_newest(path):
     async with press_at(path, rules("{template}/v{version}/{filename}")) as press:
-        await press.announce(version(version=1))
-        await press.publish()
-        await press.catch_up()
-        await press.announce(version(version=2))
-        await press.publish(2)
-        await press.catch_up()
-        emptied = await press.journal.emptied(9)
+        emptied = await moved_on(press)
         await press.journal.clearing(emptied)
         late = await press.write_manifests()
         await press.journal.cleared(emptied)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from syncd import barrier
 from syncd.barrier import MANY
 from syncd.errors import InUse, StoreUnavailable
 from syncd.model import held_key
-from syncd.store import Move, Store, folders, local
+from syncd.store import Move, Store, local
 from syncd.store.local import LocalTree
 
 
@@ -280,14 +281,16 @@ async def test_many_files_are_synced_in_one_step_before_their_names_where_that_c
         done.append("rename")
         rename(source, target, **where)
 
-    def seen_sync_all(_):
-        done.append("sync all")
-        return able
+    def seen_barrier_of(_):
+        if able:
+            return lambda: done.append("sync all")
+        done.append("sync all")  # asked for in vain
+        return None
 
     monkeypatch.setattr(os, "fsync", seen_fsync)
     monkeypatch.setattr(os, "rename", seen_rename)
-    for module in (local, folders):
-        monkeypatch.setattr(module, "sync_all", seen_sync_all)
+    for module in (local, barrier):
+        monkeypatch.setattr(module, "barrier_of", seen_barrier_of)
     monkeypatch.setattr(local, "check_written", lambda _: done.append("checked"))
     assert await tree.publish([move(tree, f"{n}/a.png") for n in range(MANY)]) == [None] * MANY
     assert done[-1] == ("sync all" if able else "fsync")
