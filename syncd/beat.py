@@ -36,6 +36,10 @@ def each_beat(every: float, look: Callable[[], object]) -> Iterator[None]:
 
 async def beat(every: float) -> None:
     """Sleep until the next one."""
-    awake = asyncio.Event()
-    with each_beat(every, awake.set):
-        await awake.wait()
+    loop = asyncio.get_running_loop()
+    due = asyncio.Event()
+    alarm = loop.call_at(next_beat(every, loop.time()), due.set)  # not a time to sleep for: that ends a moment later
+    try:
+        await due.wait()
+    finally:
+        alarm.cancel()

@@ -18,28 +18,21 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
-
-from aiohttp import web
 
 from syncd import __version__, supervisor
 from syncd.config import Config, Loaded, load
 from syncd.errors import SyncdError
 from syncd.insight import Insight
-from syncd.intake.application import visits
-from syncd.intake.connection import Connection
-from syncd.intake.listen import inherited
 from syncd.intake.receive import Intake
-from syncd.intake.server import Listener
 from syncd.journal.reading import SqliteReader
 from syncd.journal.sqlite import open_journal
 from syncd.listeners import Listeners
 from syncd.live import Live
 from syncd.mirror.limits import Bandwidth
 from syncd.mirror.outages import Outages
-from syncd.observe.admin import admin_app
+from syncd.observe.admin import Admin
 from syncd.observe.log import configure
 from syncd.observe.loop import LoopWatch
 from syncd.observe.metrics import Metrics
@@ -57,6 +50,8 @@ from syncd.pipeline.reading import read_deliveries
 from syncd.pipeline.room import Room, open_tree
 from syncd.pipeline.upkeep import forget_old, notice_orders
 from syncd.sources.table import open_apis
+from syncd.web.listen import inherited
+from syncd.web.server import Listener
 
 log = logging.getLogger(__name__)
 
@@ -179,11 +174,8 @@ class Daemon:
             count=self._count,
             refused=self._metrics.refused,
         )
-        runner = web.AppRunner(admin_app(self._insight), access_log=None)
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        assert runner.server is not None  # noqa: S101 - set up just now
-        insight = visits(runner.server)
+        visited = Admin(self._insight)
+        stack.push_async_callback(visited.close)
         try:
             passed = inherited()
         except OSError as error:
@@ -192,13 +184,13 @@ class Daemon:
         def public(sock: socket.socket) -> Listener:
             return Listener(
                 sock,
-                partial(Connection, intake),
+                intake,
                 timeout=lambda: self._live.config.server.request_timeout,
                 inherited=sock is passed,
             )
 
         def admin(sock: socket.socket) -> Listener:
-            return Listener(sock, insight, timeout=lambda: _ADMIN_TIMEOUT)
+            return Listener(sock, visited, timeout=lambda: _ADMIN_TIMEOUT)
 
         return Listeners({"server": public, "admin": admin}, passed=passed)
 

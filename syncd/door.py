@@ -11,13 +11,20 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from math import inf
 
 MINUTE = 61.0
 """Seconds: one more than a minute has, because what leaves here evenly may arrive closer together."""
 LONGEST_REST = 3600.0
+LONGEST_WISH = 86400.0
+"""Seconds. No server may keep anybody away for longer by one Retry-After."""
 _NUMBER = re.compile(r"[0-9]{1,12}")
 _POINTS_IN_TIME = 1_000_000_000  # larger numbers are unix seconds, smaller ones seconds from now
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_SECONDS = re.compile(r"[0-9]{1,15}")
+# IMF-fixdate of RFC 9110, section 5.6.7; strptime would depend on the locale.
+_DATE = re.compile(r"[A-Z][a-z]{2}, ([0-9]{2}) ([A-Z][a-z]{2}) ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT")
 
 
 class Pace:
@@ -71,3 +78,24 @@ def reset_after(text: str, now: float) -> float | None:
         return None
     seconds = float(text)
     return max(0.0, seconds - now) if seconds > _POINTS_IN_TIME else seconds
+
+
+def retry_after(value: str, now: float) -> float | None:
+    """Read a Retry-After header as seconds from `now` (unix seconds), at most LONGEST_WISH.
+
+    None for anything but plain seconds or an HTTP date (not its two obsolete forms), and for a
+    date that has passed.
+    """
+    if _SECONDS.fullmatch(value):
+        return min(float(value), LONGEST_WISH)
+    match = _DATE.fullmatch(value)
+    if match is None:
+        return None
+    day, month, year, hour, minute, second = match.groups()
+    try:
+        at = datetime(
+            int(year), _MONTHS.index(month) + 1, int(day), int(hour), int(minute), int(second), tzinfo=UTC
+        ).timestamp()
+    except ValueError:
+        return None
+    return min(at - now, LONGEST_WISH) if at > now else None

@@ -15,8 +15,8 @@ from typing import Literal
 
 from syncd.config import Address, Config, Loaded
 from syncd.errors import ConfigInvalid
-from syncd.intake.listen import bind, release
-from syncd.intake.server import Listener, tls_context
+from syncd.web.listen import bind, release
+from syncd.web.server import Listener, tls_context
 
 log = logging.getLogger(__name__)
 

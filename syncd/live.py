@@ -19,14 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import aiohttp
 from watchfiles import watch
 from watchfiles._rust_notify import WatchfilesRustInternalError
 
 from syncd.beat import each_beat
 from syncd.config import Config, Download, Loaded, Secret, load
 from syncd.errors import ConfigInvalid, Problem
-from syncd.mirror.client import open_client
+from syncd.mirror.session import Session
 from syncd.supervisor import reloading
 
 log = logging.getLogger(__name__)
@@ -61,7 +60,7 @@ class Generation:
 
     number: int
     config: Config
-    client: aiohttp.ClientSession
+    client: Session
     loaded_at: float
 
 
@@ -82,7 +81,7 @@ class Live:
         self._generation: Generation | None = None
         self._files = frozenset({path})
         self._seen: Fingerprint = {}
-        self._borrowers: Counter[aiohttp.ClientSession] = Counter()
+        self._borrowers: Counter[Session] = Counter()
         self._closing: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
 
@@ -192,13 +191,13 @@ class Live:
         if old is not None and _way_out(old.config.download) == _way_out(download):
             client = old.client
         else:
-            client = open_client(allow_private=download.allow_private, proxy=download.proxy)
+            client = Session(allow_private=download.allow_private, proxy=download.proxy)
         self._generation = Generation(old.number + 1 if old else 1, config, client, time.time())
         put_to_use()
         if old is not None:
             self._close_unused(old.client)
 
-    def _close_unused(self, client: aiohttp.ClientSession) -> None:
+    def _close_unused(self, client: Session) -> None:
         if client is self.current.client or self._borrowers[client]:
             return
         del self._borrowers[client]

@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-LEARNED = ("syncd.cli", "syncd.daemon", "crash.saboteur", "anyio.to_thread", "encodings.idna")
+LEARNED = ("syncd.cli", "syncd.daemon", "syncd.mirror.client", "crash.saboteur", "anyio.to_thread", "encodings.idna")
 """Imported before any fork: what is run, and what a daemon imports only when it runs."""
 LONGEST = 1 << 17
 """Bytes of a request; its environment is most of it."""

@@ -2,7 +2,9 @@ from itertools import pairwise
 
 import pytest
 
-from syncd.door import Door, Pace, reset_after
+from syncd.door import LONGEST_WISH, Door, Pace, reset_after, retry_after
+
+NOW = 1_790_000_000.0  # Mon, 21 Sep 2026 14:13:20 GMT
 
 
 def test_a_pace_lets_no_minute_have_more_than_its_turns():
@@ -55,3 +57,24 @@ def test_a_reset_is_a_point_in_time_or_a_time_from_now(text, seconds):
 @pytest.mark.parametrize("text", ["", "-1", "1.5", "soon", "9" * 13, "1_0", "\N{ARABIC-INDIC DIGIT ONE}"])
 def test_what_is_no_number_says_nothing(text):
     assert reset_after(text, 0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("0", 0),
+        ("120", 120),
+        ("999999999999999", LONGEST_WISH),
+        ("Mon, 21 Sep 2026 14:14:20 GMT", 60),
+        ("Mon, 21 Sep 2099 14:14:20 GMT", LONGEST_WISH),
+        ("Mon, 21 Sep 2026 14:13:20 GMT", None),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", None),
+        ("Sunday, 06-Nov-94 08:49:37 GMT", None),
+        ("Mon, 31 Feb 2099 14:14:20 GMT", None),
+        ("Mon, 21 Foo 2099 14:14:20 GMT", None),
+        ("Mon, 21 Sep 0000 14:14:20 GMT", None),
+        *((hostile, None) for hostile in ("", "-1", "+1", "1.5", "1e9", "1_0", "١٢", "9" * 400, "soon", "nan")),
+    ],
+)
+def test_retry_after_is_read_strictly(value, seconds):
+    assert retry_after(value, NOW) == seconds

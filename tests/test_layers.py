@@ -14,7 +14,7 @@ FLOORS = [
     {"insight", "listeners"},
     {"intake", "pipeline", "audit"},
     {"observe", "live"},
-    {"sources", "mirror", "journal", "store"},
+    {"sources", "mirror", "journal", "store", "web"},
     {"config", "barrier", "door", "owner", "supervisor"},
     {"model", "errors", "beat", "courier"},
     {""},  # syncd itself: its version

@@ -94,7 +94,8 @@ def of_all(db: sqlite3.Connection, root: int) -> Document:
     """The index."""
 
     def judge() -> Verdict | None:
-        folders, exports = index_of(db)
+        of_folders, of_exports = index_of(db)
+        folders, exports = list(of_folders), list(of_exports)
         content = text_of(root, INDEX, _LARGEST)
         if content is None and not folders and not exports:
             return None

@@ -20,13 +20,13 @@ import orjson
 from syncd.config import Config, Platform
 from syncd.errors import JournalUnavailable
 from syncd.intake import answers
-from syncd.intake.answers import Answer, Refused, Word
 from syncd.intake.request import Request, is_encoded, is_json, kept, read_request
 from syncd.intake.senders import IPAddress, Strikes, within
 from syncd.model import Arrival, Receipt
 from syncd.sources.payload import parse
 from syncd.sources.protocol import Rejected
 from syncd.sources.table import SOURCES
+from syncd.web.answers import Answer, Refused, Word, status_of
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Intake:
 
     def admit(self, request: Request) -> int:
         """Check what can be told before the body comes, and return how many bytes that may have. Raises Refused."""
-        source, limit = request.source, request.config.server.max_body
+        source = request.source
         if source is None:
             raise Refused("not_found", "no source has this path")
         if request.tail and _hint(request) is None:
@@ -81,9 +81,7 @@ class Intake:
             raise Refused("method", "not a POST", headers={"Allow": "POST"})
         if source.allowed_ips and (request.address is None or not within(request.address, source.allowed_ips)):
             raise Refused("address", "not one of allowed_ips")
-        if (request.length or 0) > limit:
-            raise Refused("too_large", "its Content-Length is more than server.max_body")
-        return limit
+        return request.config.server.max_body
 
     def receive(self, request: Request, body: bytes, answer: Callable[[Answer], None]) -> None:
         """Check and store an admitted request that is whole; `answer` is called once, now or once it is stored."""
@@ -164,7 +162,7 @@ class Intake:
         if self._lines.strike(None, asyncio.get_running_loop().time()):
             self._unlogged += 1
             return
-        status, before, self._unlogged = answers.status_of(facts["error"]), self._unlogged, 0
+        status, before, self._unlogged = status_of(facts["error"]), self._unlogged, 0
         log.warning("request refused", extra={"status": status, **facts, "unlogged_before": before})
 
 

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from syncd.model import (
     Arrival,
@@ -35,6 +35,8 @@ from syncd.model import (
 
 INDEX_ASKED, INDEX_ANSWERED = "index asked for", "index answered"
 """Facts that differ while a command waits for an index that is newer than it."""
+
+Result = TypeVar("Result")
 
 Reserve = Callable[[str, str, Iterable[str]], str]
 """(scope, owner, candidates) → the name this owner has in the scope, else the first free candidate."""
@@ -269,8 +271,11 @@ class Journal(Protocol):
         The files that a folder's manifest no longer names are free for removal from then on.
         """
 
-    async def index(self) -> tuple[Sequence[FolderLine], Sequence[dict[str, Any]]]:
-        """What the index names: folders in order of path, exports in order of publication."""
+    async def index(self, use: Callable[[Iterator[FolderLine], Iterator[dict[str, Any]]], Result]) -> Result:
+        """What `use` makes of all that the index names, in the journal's thread and as it is read.
+
+        Folders come in order of path, exports in order of publication.
+        """
 
     async def removable(self, limit: int) -> Sequence[str]:
         """Keys of files that no manifest names any more and nobody claims."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterator
 from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
@@ -133,17 +134,17 @@ def fetched_of(text: str) -> Fetched:
     return Fetched(**{**fields, "path": Path(fields["path"])})
 
 
-def index_of(db: sqlite3.Connection) -> tuple[list[FolderLine], list[dict[str, Any]]]:
-    """What the index names: folders that hold files in order of path, exports in order of publication.
+def index_of(db: sqlite3.Connection) -> tuple[Iterator[FolderLine], Iterator[dict[str, Any]]]:
+    """What the index names, read as asked for: folders in order of path, exports in order of publication.
 
     A folder without a manifest on disk, its first or the one that has just gone, is not among them.
     """
     folders = db.execute(
         "SELECT * FROM folders WHERE sequence > 0 AND written > 0"
-        " AND EXISTS (SELECT 1 FROM assets WHERE assets.folder = folders.folder) ORDER BY folder"
+        " AND (assets > 0 OR EXISTS (SELECT 1 FROM assets WHERE assets.folder = folders.folder)) ORDER BY folder"
     )
     exports = db.execute("SELECT line FROM exports WHERE line IS NOT NULL ORDER BY asset")
-    return [_folder_line_of(row) for row in folders], [json.loads(line) for (line,) in exports]
+    return map(_folder_line_of, folders), (json.loads(line) for (line,) in exports)
 
 
 def _folder_line_of(row: sqlite3.Row) -> FolderLine:

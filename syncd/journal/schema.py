@@ -260,7 +260,7 @@ def _prepare(db: sqlite3.Connection, path: Path, to: str) -> None:
         return
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=FULL")
-    db.execute("PRAGMA cache_size=-4096")  # KiB: what an event touches is small, and idle memory counts
+    db.execute("PRAGMA cache_size=-512")  # KiB: no burst is faster with eight times as much, and idle memory counts
     if 0 < found < VERSION:
         steps = "".join(_UPGRADES[version] for version in range(found, VERSION))
         db.executescript(f"BEGIN;{steps}PRAGMA user_version={VERSION};COMMIT;")

@@ -11,7 +11,7 @@ import asyncio
 import json
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -170,9 +170,9 @@ class SqliteJournal:
         """Mark every manifest as behind, for when the way they are written has changed."""
         await self._ask(folders.rewrite_all)
 
-    async def index(self) -> tuple[Sequence[FolderLine], Sequence[dict[str, Any]]]:
-        """What the index names: folders that hold files in order of path, exports in order of publication."""
-        return await self._look(index_of)
+    async def index(self, use: Callable[[Iterator[FolderLine], Iterator[dict[str, Any]]], Result]) -> Result:
+        """What `use` makes of all that the index names: folders in order of path, exports in order of publication."""
+        return await self._look(lambda db: use(*index_of(db)))
 
     async def removable(self, limit: int) -> Sequence[str]:
         """Keys of files that no manifest names any more and nobody claims, also of held ones."""

@@ -24,7 +24,7 @@ from syncd.model import Kind
 if TYPE_CHECKING:
     from _hashlib import HASH
 
-PIECE = 1 << 20
+PIECE = 512 << 10
 """Bytes hashed and written at once. A download holds two of them, and aiohttp's buffer."""
 PATIENCE = 60.0
 """Seconds spent waiting for the server after which its average rate has to be above SLOWEST."""

@@ -7,11 +7,9 @@ is `body`'s business, and whether to ask again is `fetch`'s.
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from http import HTTPStatus
 from types import MappingProxyType
 from urllib.parse import urljoin
@@ -22,26 +20,20 @@ from yarl import URL
 
 from syncd import __version__
 from syncd.config import Download, Secret
-from syncd.door import Door, reset_after
+from syncd.door import LONGEST_WISH, Door, reset_after, retry_after
 from syncd.mirror.guard import PrivateAddress, admit, parse, proxy_of, server_of, socket_factory
 from syncd.mirror.setback import Lasting, Setback
 
-READ_BUFFER = 512 << 10
+READ_BUFFER = 256 << 10
 """Bytes aiohttp holds ready per download; it stops reading the socket at twice this."""
 DNS_TTL = 10
 MAX_REDIRECTS = 5
 NOTHING_YET: Mapping[str, str] = MappingProxyType({})
-LONGEST_WISH = 86400.0
-"""Seconds. No server may keep a file away for longer by one Retry-After."""
 
 _REDIRECTS = {301, 302, 303, 307, 308}
 _MISSING = {403, 404, 410}  # storage says 403 for what isn't there and may not be listed
 _PASSING = {408, 425, 429}
 _FOR_THE_REST = {206, 416}
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_SECONDS = re.compile(r"[0-9]{1,15}")
-# IMF-fixdate of RFC 9110, section 5.6.7; strptime would depend on the locale.
-_DATE = re.compile(r"[A-Z][a-z]{2}, ([0-9]{2}) ([A-Z][a-z]{2}) ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT")
 
 
 def open_client(
@@ -111,27 +103,6 @@ async def ask(
         # stays here, because it may hold the proxy's password.
         raise _setback(error, download, proxy, "" if answered else server_of(url)) from None
     raise Setback(f"more than {MAX_REDIRECTS} redirects")
-
-
-def retry_after(value: str, now: float) -> float | None:
-    """Read a Retry-After header as seconds from `now` (unix seconds), at most LONGEST_WISH.
-
-    None for anything but plain seconds or an HTTP date (not its two obsolete forms), and for a
-    date that has passed.
-    """
-    if _SECONDS.fullmatch(value):
-        return min(float(value), LONGEST_WISH)
-    match = _DATE.fullmatch(value)
-    if match is None:
-        return None
-    day, month, year, hour, minute, second = match.groups()
-    try:
-        at = datetime(
-            int(year), _MONTHS.index(month) + 1, int(day), int(hour), int(minute), int(second), tzinfo=UTC
-        ).timestamp()
-    except ValueError:
-        return None
-    return min(at - now, LONGEST_WISH) if at > now else None
 
 
 def _judge(response: aiohttp.ClientResponse, now: float, url: str | URL, *, continuing: bool) -> None:

@@ -13,23 +13,23 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import aiohttp
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
-from yarl import URL
 
 from syncd.config.tree import Config
 from syncd.config.tree import Retry as Patience
 from syncd.door import Door
-from syncd.mirror.body import save
-from syncd.mirror.client import ask
 from syncd.mirror.guard import host_of, parse, proxy_of, server_of, shown
 from syncd.mirror.limits import Bandwidth, Slots
 from syncd.mirror.outages import Outages
 from syncd.mirror.part import Part, Parts
 from syncd.mirror.setback import Lasting, Setback
 from syncd.model import Asset, Failed, Fetched, Retry
+
+if TYPE_CHECKING:
+    import aiohttp
+    from yarl import URL
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +42,8 @@ class Terms(Protocol):
         """The settings of `[download]` and `[retry]` are read."""
 
     @property
-    def client(self) -> aiohttp.ClientSession:
-        """From `client.open_client`."""
+    def client(self) -> Callable[[], Awaitable[aiohttp.ClientSession]]:
+        """As `session.Session`."""
 
 
 Borrow = Callable[[], AbstractContextManager[Terms]]
@@ -232,9 +232,12 @@ class _Go:
         part = self._parts.get(text)
         if part is None or not part.received:
             part = self._parts[text] = Part(path, terms.config.mirror.min_free)
-        download = terms.config.download
+        download, client = terms.config.download, await terms.client()
+        from syncd.mirror.body import save  # noqa: PLC0415 - loaded with the client
+        from syncd.mirror.client import ask  # noqa: PLC0415 - same
+
         try:
-            async with ask(terms.client, url, download, rest=part.wish(), door=door) as response:
+            async with ask(client, url, download, rest=part.wish(), door=door) as response:
                 await save(
                     response,
                     part,

@@ -13,13 +13,15 @@ import socket
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-from aiohttp import AddrInfoType
-from yarl import URL
 
 from syncd.config.tree import Download
 from syncd.mirror.setback import Lasting, Setback
+
+if TYPE_CHECKING:
+    from aiohttp import AddrInfoType
+    from yarl import URL
 
 LONGEST_URL = 8192
 LONGEST_SHOWN = 300
@@ -123,6 +125,8 @@ def parse(text: str) -> URL:
     """
     if len(text) > LONGEST_URL:
         raise _refusal(f"longer than {LONGEST_URL} characters")
+    from yarl import URL  # noqa: PLC0415 - who fetches nothing does without its weight
+
     as_given = _AS_GIVEN.fullmatch(text) is not None
     if not as_given and _CONTROLS.search(text):
         raise _refusal("control characters in it")

@@ -1,13 +1,17 @@
 """The index of the tree, kept as it is printed (contract: "The manifest").
 
-It names every folder and every export, however few have changed. So each line is printed once, when
-its folder or export has a new manifest, and the index is what they make when put one behind the
-other. Where lines come from and where the index goes is the pipeline's business.
+It names every folder and every export, however few have changed. So what it says is printed once, and the
+index is made of the pieces put one behind the other: a piece for some folders that follow each other, as
+one for each would weigh twice as much, and one for each export. Where lines come from and where the index
+goes is the pipeline's business.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -15,55 +19,39 @@ import orjson
 from syncd.mirror.manifest import INDEX, LAYOUT
 from syncd.model import FolderLine, rfc3339
 
-_DEEPER = b"\n" + b" " * 4  # a line stands inside a list inside the index
-_NOTHING = orjson.Fragment(b""), 0, 0
+_IN_A_PIECE = 16  # folders: a change reads and prints as many anew
+_path = itemgetter("path")
 
 
 class Index:
-    """What the index names by now. `exports` are `export_line`s; a new one comes last."""
+    """What the index names by now: `folders` in order of path, and `exports`, `export_line`s, a new one last."""
 
     def __init__(self, folders: Iterable[FolderLine] = (), exports: Iterable[Mapping[str, Any]] = ()) -> None:
-        self._folders: dict[str, tuple[orjson.Fragment, int, int]] = {}
+        self._starts: list[str] = []  # the first path of each piece
+        self._pieces: list[bytes] = []
         self._exports: dict[str, orjson.Fragment] = {}
-        self._assets = self._bytes = 0
-        self._in_order = True
-        for folder in folders:
-            self.name(folder)
+        self._folders = self._assets = self._bytes = 0
+        lines = map(_line, folders)
+        while some := list(islice(lines, _IN_A_PIECE)):
+            self._put(slice(len(self._pieces), None), [some])
+            self._count(some, 1)
         for export in exports:
             self.name_export(export)
 
     def name(self, folder: FolderLine) -> None:
         """Name a folder, or say what is so of it now."""
-        self._in_order = self._in_order and folder.folder in self._folders
-        printed = _printed({
-            "path": folder.folder,
-            "template": folder.template.name or folder.template.id or None,
-            "format": folder.format_id or None,
-            "assets": folder.assets,
-            "bytes": folder.bytes,
-            "manifest": f"{folder.folder}/{INDEX}",
-            "sequence": folder.sequence,
-        })  # fmt: skip
-        _, assets, size = self._folders.get(folder.folder, _NOTHING)
-        self._assets += folder.assets - assets
-        self._bytes += folder.bytes - size
-        self._folders[folder.folder] = printed, folder.assets, folder.bytes
+        self._replace(folder.folder, [_line(folder)])
 
     def drop(self, folder: str) -> None:
         """Name a folder no more."""
-        _, assets, size = self._folders.pop(folder, _NOTHING)
-        self._assets -= assets
-        self._bytes -= size
+        self._replace(folder, [])
 
     def name_export(self, export: Mapping[str, Any]) -> None:
         """Name an export, or say what is so of it now."""
-        self._exports[export["manifest"]] = _printed(export)
+        self._exports[export["manifest"]] = orjson.Fragment(_printed([export]))
 
     def printed(self, *, sequence: int, generated_at: float) -> bytes:
         """The index as it is to be written, folders in order of path. `generated_at` is in unix seconds."""
-        if not self._in_order:
-            self._folders = dict(sorted(self._folders.items()))
-            self._in_order = True
         said = {
             "version": 1,
             "sequence": sequence,
@@ -71,15 +59,51 @@ class Index:
             "totals": {
                 "assets": self._assets,
                 "bytes": self._bytes,
-                "folders": len(self._folders),
+                "folders": self._folders,
                 "exports": len(self._exports),
             },
-            "folders": [named[0] for named in self._folders.values()],
+            "folders": [orjson.Fragment(piece) for piece in self._pieces],
             "exports": list(self._exports.values()),
         }
         return orjson.dumps(said, option=LAYOUT)
 
+    def _replace(self, path: str, new: list[dict[str, Any]]) -> None:
+        """Let `new`, one line or none, stand for a folder from now on."""
+        at = max(bisect_right(self._starts, path) - 1, 0)
+        piece = slice(at, at + 1)  # of nothing, in an index of nothing
+        lines = orjson.loads(b"[%b]" % b"".join(self._pieces[piece]))
+        where = bisect_left(lines, path, key=_path)
+        old = [line for line in lines[where : where + 1] if line["path"] == path]
+        lines[where : where + len(old)] = new
+        middle = len(lines) // 2 if len(lines) > _IN_A_PIECE else len(lines)
+        self._put(piece, [some for some in (lines[:middle], lines[middle:]) if some])
+        self._count(old, -1)
+        self._count(new, 1)
 
-def _printed(line: Mapping[str, Any]) -> orjson.Fragment:
+    def _put(self, at: slice, pieces: list[list[dict[str, Any]]]) -> None:
+        self._starts[at] = [_path(lines[0]) for lines in pieces]
+        self._pieces[at] = [_printed(lines) for lines in pieces]
+
+    def _count(self, lines: list[dict[str, Any]], sign: int) -> None:
+        self._folders += sign * len(lines)
+        for line in lines:
+            self._assets += sign * line["assets"]
+            self._bytes += sign * line["bytes"]
+
+
+def _line(folder: FolderLine) -> dict[str, Any]:
+    return {
+        "path": folder.folder,
+        "template": folder.template.name or folder.template.id or None,
+        "format": folder.format_id or None,
+        "assets": folder.assets,
+        "bytes": folder.bytes,
+        "manifest": f"{folder.folder}/{INDEX}",
+        "sequence": folder.sequence,
+    }
+
+
+def _printed(lines: Sequence[Mapping[str, Any]]) -> bytes:
+    """Lines of a list as it is printed inside the index, without its brackets and what is next to them."""
     # A line break inside a text is not one in JSON.
-    return orjson.Fragment(orjson.dumps(line, option=orjson.OPT_INDENT_2).replace(b"\n", _DEEPER))
+    return orjson.dumps(lines, option=orjson.OPT_INDENT_2)[len(b"[\n  ") : -len(b"\n]")].replace(b"\n", b"\n  ")

@@ -18,8 +18,6 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import aiohttp
-
 from syncd.barrier import start_writing
 from syncd.errors import StoreUnavailable
 from syncd.mirror.setback import Setback
@@ -29,6 +27,7 @@ from syncd.mirror.waste import throw_away
 if TYPE_CHECKING:
     from _hashlib import HASH
 
+    import aiohttp
     from _typeshed import ReadableBuffer
 
 MOST_PARTS = 1000

@@ -11,21 +11,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import aiohttp
 import orjson
-from yarl import URL
 
 from syncd import __version__
 from syncd.config.telling import Hook
 from syncd.config.units import fill
+from syncd.door import retry_after
 from syncd.journal.happenings import Happening
 from syncd.journal.outbox import Message
-from syncd.mirror.client import retry_after
+from syncd.mirror.session import load_aiohttp
 from syncd.model import rfc3339
 from syncd.observe.target import Setback, public
+
+if TYPE_CHECKING:
+    import aiohttp
 
 TYPE = "tree.changed"
 TIMEOUT = 15.0
@@ -65,6 +67,10 @@ class HookTarget:
 
     async def send(self, message: Message) -> Setback | None:
         """Ask once, signed for this moment."""
+        await load_aiohttp()
+        import aiohttp  # noqa: PLC0415 - most daemons have no hooks
+        from yarl import URL  # noqa: PLC0415 - same
+
         table = self.table
         body = message.body.encode()
         headers = {

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Mapping
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]*)(?::[0-9]*)?")
-_ONLY_BROWSERS_SEND = ("Origin", "Sec-Fetch-Site")
+_ONLY_BROWSERS_SEND = ("origin", "sec-fetch-site")
 
 
 def is_ours(host: str) -> bool:
@@ -34,6 +34,9 @@ def is_ours(host: str) -> bool:
     return True
 
 
-def is_from_a_page(headers: Mapping[str, str]) -> bool:
-    """Tell if a browser sent this request for a page, be it ours or another's: with a POST they always say so."""
-    return any(name in headers for name in _ONLY_BROWSERS_SEND)
+def is_from_a_page(named: Mapping[str, object]) -> bool:
+    """Tell if a browser sent this request for a page, be it ours or another's: with a POST they always say so.
+
+    `named` are the request's headers by name, in lower case.
+    """
+    return any(name in named for name in _ONLY_BROWSERS_SEND)

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from syncd.errors import JournalUnavailable, StoreUnavailable
 from syncd.journal import INDEX_ANSWERED, INDEX_ASKED, Manifested
 from syncd.mirror import manifest
 from syncd.mirror.index import Index
-from syncd.model import ExportContents, FolderContents
+from syncd.model import ExportContents, FolderContents, FolderLine
 from syncd.observe.log import seldom
 from syncd.pipeline import Works, first_of
 from syncd.pipeline.publishing import Publisher
@@ -47,7 +47,7 @@ async def keep_manifests(works: Works, publisher: Publisher, room: Room) -> None
             order = await _order_for_index(works)
             behind = index is None or order is not None
             if index is None or order is not None:
-                index = Index(*await works.journal.index())
+                index = await works.journal.index(Index)
             behind = await write_stale(works, index) or behind
             emptied = await works.journal.emptied(_EMPTIED_AT_ONCE)
             if behind:
@@ -88,9 +88,7 @@ async def _follow_form(works: Works) -> None:
     if (await works.journal.recall(_FORM) or _PLAIN) == form:
         return
     if form == _PLAIN:
-        folders, exports = await works.journal.index()
-        lists = [_checksums_of_folder(line.folder) for line in folders]
-        lists += [_checksums_of_export(line["manifest"]) for line in exports]
+        lists = await works.journal.index(_checksum_lists)
         for start in range(0, len(lists), _AT_ONCE):
             await works.store.remove(lists[start : start + _AT_ONCE])
     await works.journal.rewrite_all()
@@ -191,3 +189,10 @@ def _checksums_of_folder(folder: str) -> str:
 
 def _checksums_of_export(manifest_key: str) -> str:
     return f"{manifest_key.removesuffix('.json')}.{manifest.CHECKSUMS}"
+
+
+def _checksum_lists(folders: Iterable[FolderLine], exports: Iterable[dict[str, Any]]) -> list[str]:
+    return [
+        *(_checksums_of_folder(line.folder) for line in folders),
+        *(_checksums_of_export(line["manifest"]) for line in exports),
+    ]

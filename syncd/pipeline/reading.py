@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from syncd.config import Config
 from syncd.errors import JournalUnavailable
@@ -23,24 +23,23 @@ log = logging.getLogger(__name__)
 
 _AT_ONCE = 64
 """Deliveries in one transaction: acknowledgements wait behind it for some milliseconds at most."""
-_FEW = 16
-"""As many while deliveries pour in: an acknowledgement is waited for, what a delivery says is not."""
-_POURING = 20
-"""So many that come in between are a pour; while it lasts, reading waits for _LULL seconds up to _LULLS times."""
-_LULL, _LULLS = 0.01, 10
+_POUR = 300
+"""So many deliveries a second pour in: to be acknowledged is what each is waited for, to be read is not."""
+_LULL = 0.01  # seconds
+_PATIENCE = 10.0
+"""Seconds for which reading gives way to a pour. What lasts longer is the usual here, and has to share."""
 _AFTER_TROUBLE = 1.0
 
 
 async def read_deliveries(works: Works) -> None:
     """Decide deliveries as they arrive. Ends by cancellation."""
-    seen = 0
+    pour = Pour(lambda: works.metrics.deliveries["accepted"])
     while True:
-        at_once = await _let_pour(works, seen)
-        seen = _accepted(works)
+        await pour.let_through()
         works.journal.arrived.clear()
         try:
             with works.at_work("reader"):
-                more = await _read_some(works, at_once)
+                more = await _read_some(works)
         except JournalUnavailable as trouble:
             seldom(log, "deliveries wait", trouble)
             await asyncio.sleep(_AFTER_TROUBLE)
@@ -49,29 +48,38 @@ async def read_deliveries(works: Works) -> None:
             await works.journal.arrived.wait()
 
 
-async def _let_pour(works: Works, seen: int) -> int:
-    """Wait for a lull if many have come since `seen` was the count; returns how many to read now."""
-    for _ in range(_LULLS):
-        if (now := _accepted(works)) - seen < _POURING:
-            return _AT_ONCE
-        seen = now
-        await asyncio.sleep(_LULL)
-    return _FEW
+class Pour:
+    """Tells by their count so far if deliveries pour in, and for how long they have."""
+
+    def __init__(self, accepted: Callable[[], int]) -> None:
+        self._accepted = accepted
+        self._clock = asyncio.get_running_loop().time
+        self._looked_at = self._began = self._clock()
+        self._seen = 0
+
+    async def let_through(self) -> None:
+        """Wait until no pour goes on, or one that has gone on for too long to be waited for."""
+        while self._goes_on() and self._looked_at - self._began < _PATIENCE:
+            await asyncio.sleep(_LULL)
+
+    def _goes_on(self) -> bool:
+        before, seen = self._looked_at, self._seen
+        self._looked_at, self._seen = self._clock(), self._accepted()
+        goes_on = self._seen - seen >= _POUR * max(self._looked_at - before, _LULL)
+        if not goes_on:
+            self._began = self._looked_at
+        return goes_on
 
 
-def _accepted(works: Works) -> int:
-    return works.metrics.deliveries["accepted"]
-
-
-async def _read_some(works: Works, at_once: int) -> bool:
-    deliveries = await works.journal.inbox(at_once)
+async def _read_some(works: Works) -> bool:
+    deliveries = await works.journal.inbox(_AT_ONCE)
     config = works.live.config
     # In a thread: a payload as large as is accepted takes its time, and answers must not wait for it.
     decisions = await asyncio.to_thread(lambda: [decide(delivery, config) for delivery in deliveries])
     if decisions:
         finished = await works.journal.decide(decisions, rules_of(config), works.clock())
         pass_on(works, decisions, finished)
-    return len(deliveries) == at_once
+    return len(deliveries) == _AT_ONCE
 
 
 def decide(delivery: Delivery, config: Config) -> Decision:

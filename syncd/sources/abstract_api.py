@@ -25,7 +25,7 @@ from syncd.sources.api import Api
 from syncd.sources.fields import Fields, UnclearError
 
 if TYPE_CHECKING:
-    import aiohttp
+    from syncd.sources.api import Client
 
 MOST_ASSETS = 2500
 """Previews, and exported assets, of one push: they go into the journal in one transaction."""
@@ -46,9 +46,7 @@ class AbstractApi(Api):
             return None
         return Door(credentials(source), source.rate, self._pace)
 
-    async def expand(
-        self, source: AbstractSource, event: Event, client: aiohttp.ClientSession
-    ) -> Event | Retry | Failed:
+    async def expand(self, source: AbstractSource, event: Event, client: Client) -> Event | Retry | Failed:
         """Look up what the commits of a push have changed; only the newest state of each layer counts."""
         if source.token is None:
             return replace(event, commits=(), notes=(*event.notes, "no token: previews are not mirrored"))
@@ -60,7 +58,7 @@ class AbstractApi(Api):
         notes = (f"{push.left_out} files of the oldest commits left out",) if push.left_out else ()
         return replace(event, commits=(), assets=assets, notes=(*event.notes, *notes))
 
-    async def missed(self, source: AbstractSource, client: aiohttp.ClientSession) -> Sequence[Missed] | Retry | Failed:
+    async def missed(self, source: AbstractSource, client: Client) -> Sequence[Missed] | Retry | Failed:
         """Read the platform's record of the organization's webhooks to our path: what it calls an error."""
         if source.token is None or not source.organization:
             return ()

@@ -21,6 +21,8 @@ from syncd.sources.payload import parse
 if TYPE_CHECKING:
     import aiohttp
 
+    from syncd.sources.api import Client
+
 TIMEOUT = 30.0
 """Seconds for an answer."""
 LONGEST_ANSWER = 8 << 20
@@ -49,7 +51,7 @@ class NoAnswerError(Exception):
 class Asker:
     """One question at a time, at the pace of all."""
 
-    def __init__(self, source: AbstractSource, client: aiohttp.ClientSession, pace: Pace) -> None:
+    def __init__(self, source: AbstractSource, client: Client, pace: Pace) -> None:
         self._source = source
         self._client = client
         self._pace = pace
@@ -68,12 +70,13 @@ class Asker:
         raise AssertionError("the last try has returned or raised")
 
     async def _ask_once(self, path: str, version: str) -> Fields:
-        import aiohttp  # noqa: PLC0415 - who does not ask does without its weight
+        client = await self._client()
+        import aiohttp  # noqa: PLC0415 - loaded with the client
 
         headers = {**credentials(self._source), "Accept": "application/json", "Abstract-Api-Version": version}
         timeout, url = aiohttp.ClientTimeout(total=TIMEOUT), self._source.api_url + path
         try:
-            async with self._client.get(url, headers=headers, allow_redirects=False, timeout=timeout) as response:
+            async with client.get(url, headers=headers, allow_redirects=False, timeout=timeout) as response:
                 if response.status != HTTPStatus.OK:
                     raise self._refusal(response)
                 body = await _whole(response.content)

@@ -5,7 +5,7 @@ Answers are values; what is asked again, and when, is the pipeline's business.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from syncd.door import Door
@@ -13,6 +13,9 @@ from syncd.model import Asset, Event, Failed, Missed, Retry
 
 if TYPE_CHECKING:
     import aiohttp
+
+    Client = Callable[[], Awaitable[aiohttp.ClientSession]]
+    """Gives the session to ask with, opened the first time."""
 
 
 class Api:
@@ -32,7 +35,7 @@ class Api:
         self,
         source: Any,  # noqa: ARG002 - see above
         event: Event,
-        client: aiohttp.ClientSession,  # noqa: ARG002 - same
+        client: Client,  # noqa: ARG002 - same
     ) -> Event | Retry | Failed:
         """Say what the commits of an event have changed: the same with assets, and without commits."""
         return event
@@ -40,7 +43,7 @@ class Api:
     async def missed(
         self,
         source: Any,  # noqa: ARG002 - see above
-        client: aiohttp.ClientSession,  # noqa: ARG002 - same
+        client: Client,  # noqa: ARG002 - same
     ) -> Sequence[Missed] | Retry | Failed:
         """Say which deliveries the platform could not make, in the order in which it tried, where it keeps a record."""
         return ()

@@ -7,17 +7,17 @@ from contextlib import asynccontextmanager, closing
 from types import SimpleNamespace
 
 import pytest
-from aiohttp import web
 from cli.command import ENVIRONMENT, command, process, write_config
 from journal.filled import NOW, RULES, accept, filled
 
 from syncd import __version__
 from syncd.config.units import parse_address
-from syncd.intake.listen import bind
 from syncd.journal import Decision
 from syncd.journal.reading import SqliteReader
-from syncd.observe.admin import admin_app
+from syncd.observe.admin import Admin
 from syncd.observe.metrics import Metrics
+from syncd.web.listen import bind
+from syncd.web.server import Listener
 
 HOSTILE = "[red]a[/red] [link=https://evil.example]b[/link] :warning: \x1b[2J\u202e\nc"
 ERROR = {"message": "is not a known key", "file": "sync.toml", "line": 3, "key": "x.y"}
@@ -42,14 +42,15 @@ async def admin_listener(folder, address="127.0.0.1:0", **changed):
         insight = SimpleNamespace(
             reader=reader, metrics=Metrics(), reasons=lambda: changed.get("reasons", []), live=lambda: live
         )
-        runner = web.AppRunner(admin_app(insight), access_log=None)
-        await runner.setup()
+        admin = Admin(insight)
+        listener = Listener(bind(parse_address(address)), admin, timeout=lambda: 5.0)
+        listener.open()
+        listening = listener.sock.getsockname()
         try:
-            await web.SockSite(runner, bind(parse_address(address))).start()
-            (listening,) = runner.addresses
             yield listening if isinstance(listening, str) else "127.0.0.1:{1}".format(*listening)
         finally:
-            await runner.cleanup()
+            await listener.drain(1)
+            await admin.close()
 
 
 # ---- status ----

@@ -8,8 +8,8 @@ from intake.receiver import config, receiving
 
 from syncd.config import Address, load
 from syncd.demo import payloads
-from syncd.intake.listen import bind
 from syncd.sources.table import SOURCES
+from syncd.web.listen import bind
 
 URL = "https://host.test/a.png"
 

@@ -11,17 +11,15 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from syncd.config import Address, Config, load
 from syncd.errors import JournalUnavailable
-from syncd.intake.connection import Connection
-from syncd.intake.listen import bind
 from syncd.intake.receive import Intake
-from syncd.intake.server import Listener
 from syncd.model import Arrival, Receipt
 from syncd.sources import abyssale
+from syncd.web.listen import bind
+from syncd.web.server import Listener
 
 SECRET = "whsec_" + "1" * 64
 PATH = "/webhooks/abyssale"
@@ -98,7 +96,7 @@ async def receiving(
     )
     listener = Listener(
         sock or bind(LOOPBACK),
-        partial(Connection, intake),
+        intake,
         timeout=lambda: receiver.config.server.request_timeout,
         tls=tls,
         inherited=inherited,

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from syncd.config import Mirror
 from syncd.journal import Again, Decision, Dropped, Finished, GaveUp, Manifested, Placement, Published, Rules
@@ -19,6 +20,7 @@ from syncd.model import (
     Failed,
     Fetched,
     FolderContents,
+    FolderLine,
     Format,
     Job,
     Retry,
@@ -31,6 +33,11 @@ START = 1_790_000_000.0
 SPRING = Template("t1", "Spring sale")
 SQUARE = Format("square", 300, 300, "px")
 Step = tuple[Job, Fetched, Placement | str]
+
+
+async def index_of(journal: SqliteJournal) -> tuple[list[FolderLine], list[dict[str, Any]]]:
+    """All that the index names, at once."""
+    return await journal.index(lambda folders, exports: (list(folders), list(exports)))
 
 
 def rules(layout: str = "{template}/{format}/{filename}", keep_versions: int = 1, **gates: object) -> Rules:

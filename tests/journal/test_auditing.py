@@ -1,6 +1,6 @@
 import pytest
 from journal.filled import EXPORT, RULES, filled
-from journal.press import START, press_at, rules
+from journal.press import START, index_of, press_at, rules
 from journal.press import banner as version
 
 from syncd.journal import auditing, awaiting, repairing
@@ -161,12 +161,12 @@ async def test_an_export_fetched_again_is_in_no_index_until_then(path):
             assert auditing.export_at(db, "Spring sale") is None
             part = next(iter(export.parts()))
             assert auditing.still(db, part) == part
-            assert not (await journal.index())[1]
+            assert not (await index_of(journal))[1]
         await journal.manifested([], [(export.asset, {"path": export.key})])
-        assert (await journal.index())[1]
+        assert (await index_of(journal))[1]
         with order(path) as db:
             assert repairing.again(db, part, RULES, NOW, NOW)
-        assert not (await journal.index())[1]
+        assert not (await index_of(journal))[1]
         jobs = await journal.claim("exports", 9, NOW, frozenset())
         assert [job.asset.id for job in jobs] == [EXPORT.id]
         with auditing.looking(path) as db:
@@ -200,6 +200,18 @@ async def moved_on(press):
     return await press.journal.emptied(9)
 
 
+async def test_a_folder_is_named_for_as_long_as_its_manifest_names_files(path):
+    async with press_at(path, rules("{template}/v{version}/{filename}")) as press:
+        await press.announce(version(version=1))
+        await press.publish(1)
+        await press.catch_up()
+        await press.announce(version(version=2))
+        await press.publish(2)
+        assert [line.folder for line in (await index_of(press.journal))[0]] == ["Spring sale/v1"]
+        await press.catch_up()
+        assert [line.folder for line in (await index_of(press.journal))[0]] == ["Spring sale/v2"]
+
+
 async def test_what_comes_back_while_its_folder_is_cleared_is_named_once_its_manifest_is_there_again(path):
     async with press_at(path, rules("{template}/v{version}/{filename}")) as press:
         emptied = await moved_on(press)
@@ -207,10 +219,10 @@ async def test_what_comes_back_while_its_folder_is_cleared_is_named_once_its_man
         await press.announce(version("b2", "s2", version=1))
         await press.publish(1)
         await press.journal.cleared(emptied)
-        assert [line.folder for line in (await press.journal.index())[0]] == ["Spring sale/v2"]
+        assert [line.folder for line in (await index_of(press.journal))[0]] == ["Spring sale/v2"]
         assert await press.journal.clearing(emptied) == []
         await press.name_all()
-        assert [line.folder for line in (await press.journal.index())[0]] == ["Spring sale/v1", "Spring sale/v2"]
+        assert [line.folder for line in (await index_of(press.journal))[0]] == ["Spring sale/v1", "Spring sale/v2"]
 
 
 async def test_a_manifest_of_a_folder_that_was_cleared_meanwhile_is_not_recorded_as_the_newest(path):

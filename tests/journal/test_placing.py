@@ -1,5 +1,5 @@
 import pytest
-from journal.press import START, banner, download, export, press_at, rules
+from journal.press import START, banner, download, export, index_of, press_at, rules
 
 from syncd.journal import Again, Placement, Published, auditing, repairing
 from syncd.journal.orders import order
@@ -404,9 +404,9 @@ async def test_an_export_is_listed_with_its_files(press):
     assert (contents.key, contents.files, contents.bytes) == (placement.key, files, 7)
     assert (contents.sha256, contents.archive_key) == (fetched.sha256, f"{placement.key}.zip")
     assert contents.source_url == "https://host.test/e1.zip"
-    assert await press.journal.index() == ([], [])
+    assert await index_of(press.journal) == ([], [])
     await press.journal.manifested([], [(contents.row, {"export_id": "e1"})])
-    assert await press.journal.index() == ([], [{"export_id": "e1"}])
+    assert await index_of(press.journal) == ([], [{"export_id": "e1"}])
     assert await press.journal.stale(10) == ([], [])
 
 
@@ -423,9 +423,9 @@ async def test_the_index_names_folders_in_order_of_path_once_their_manifests_are
         step = await press.place(job, b"four")
         press.move(step)
         await press.settle(step)
-    assert await press.journal.index() == ([], [])
+    assert await index_of(press.journal) == ([], [])
     await press.name_all()
-    lines, _ = await press.journal.index()
+    lines, _ = await index_of(press.journal)
     assert lines == [
         FolderLine(FOLDER, Template("t1", "Spring sale"), "square", 1, 4, 1),
         FolderLine("Zebra/square", Template("t2", "Zebra"), "square", 1, 4, 1),
@@ -436,7 +436,7 @@ async def test_each_manifest_of_a_folder_has_the_next_sequence(press):
     await published(press, 1, 2)
     await press.journal.rewrite_all()
     await press.name_all()
-    ((line,), _) = await press.journal.index()
+    ((line,), _) = await index_of(press.journal)
     assert line.sequence == 3
     assert await press.journal.stale(10) == ([], [])
 

@@ -45,7 +45,7 @@ async def nothing_new(asset: Asset) -> Asset:
 class Desk:
     """What a pipeline would hold: the terms in force, the limits, and a folder for temp files."""
 
-    client: aiohttp.ClientSession
+    session: aiohttp.ClientSession
     folder: Path
     config: Config = field(default_factory=settings)
     borrowed: int = 0
@@ -54,6 +54,9 @@ class Desk:
     outages: Outages = field(default_factory=Outages)
     look_up: LookUp = field(default=nothing_new)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    async def client(self) -> aiohttp.ClientSession:
+        return self.session
 
     @contextmanager
     def borrow(self) -> Iterator[Desk]:

@@ -8,10 +8,9 @@ from origin import Origin, head, ok, raw, then_silence
 from proxy import Proxy
 
 from syncd.config.tree import Download
-from syncd.mirror.client import LONGEST_WISH, ask, open_client, retry_after
+from syncd.mirror.client import ask, open_client
 from syncd.mirror.setback import Lasting, Setback
 
-NOW = 1_790_000_000.0  # Mon, 21 Sep 2026 14:13:20 GMT
 ANYWHERE = Download(allowed_hosts=["*"], allow_http=True)
 HERE = Download(allowed_hosts=["*"], allow_http=True, allow_private=True)
 
@@ -180,27 +179,6 @@ async def test_a_setback_of_the_body_is_told_like_one_of_the_headers():
         with pytest.raises(Setback, match="cut short"):
             async with ask(client, origin.url("/a", raw(head(Content_Length=9))), HERE) as response:
                 await response.read()
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        ("0", 0),
-        ("120", 120),
-        ("999999999999999", LONGEST_WISH),
-        ("Mon, 21 Sep 2026 14:14:20 GMT", 60),
-        ("Mon, 21 Sep 2099 14:14:20 GMT", LONGEST_WISH),
-        ("Mon, 21 Sep 2026 14:13:20 GMT", None),
-        ("Sun, 06 Nov 1994 08:49:37 GMT", None),
-        ("Sunday, 06-Nov-94 08:49:37 GMT", None),
-        ("Mon, 31 Feb 2099 14:14:20 GMT", None),
-        ("Mon, 21 Foo 2099 14:14:20 GMT", None),
-        ("Mon, 21 Sep 0000 14:14:20 GMT", None),
-        *((hostile, None) for hostile in ("", "-1", "+1", "1.5", "1e9", "1_0", "١٢", "9" * 400, "soon", "nan")),
-    ],
-)
-def test_retry_after_is_read_strictly(value, seconds):
-    assert retry_after(value, NOW) == seconds
 
 
 async def test_a_handshake_that_never_ends_is_left():

@@ -60,7 +60,7 @@ async def test_a_connection_serves_one_file_after_another(desk):
     async with server:
         for n in range(5):
             assert isinstance(await desk.fetch(f"{base}/{n}.png"), Fetched)
-        await desk.client.close()
+        await desk.session.close()
     assert len(connections) == 1
 
 

@@ -1,20 +1,30 @@
 import asyncio
+import gc
+import json
+import logging
 import socket
+import weakref
 from contextlib import asynccontextmanager, closing
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import aiohttp
 import pytest
-from aiohttp import web
+import yarl
+from intake.receiver import LOOPBACK, exchange, read_answer
 from journal.filled import NOW, RULES, announce, banner, filled
 
-from syncd.errors import Problem
+from syncd.errors import JournalUnavailable, Problem
 from syncd.journal import Decision
 from syncd.journal.reading import SqliteReader
 from syncd.model import Template, rfc3339
-from syncd.observe import admin
+from syncd.observe import views
+from syncd.observe.admin import Admin
 from syncd.observe.metrics import Metrics
+from syncd.observe.views import RELOAD
+from syncd.web import connection
+from syncd.web.listen import bind
+from syncd.web.server import Listener
 
 PROBLEM = {"message": "is <b>wrong</b>\n", "file": "sync.toml", "line": 3, "key": "server.listen"}
 
@@ -51,21 +61,25 @@ async def insight(journal, tmp_path):
 
 @asynccontextmanager
 async def serving(insight):
-    runner = web.AppRunner(admin.admin_app(insight), access_log=None)
-    await runner.setup()
+    admin = Admin(insight)
+    listener = Listener(bind(LOOPBACK), admin, timeout=lambda: 10.0)
+    listener.open()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        host, port = runner.addresses[0]
-        async with aiohttp.ClientSession(f"http://{host}:{port}") as session:
-            yield session
+        yield listener
     finally:
-        await runner.cleanup()
+        await listener.drain(0)
+        await admin.close()
 
 
 @pytest.fixture
-async def client(insight):
-    async with serving(insight) as session:
+async def listener(insight):
+    async with serving(insight) as running:
+        yield running
+
+
+@pytest.fixture
+async def client(listener):
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{listener.port}") as session:
         yield session
 
 
@@ -142,7 +156,7 @@ async def test_an_id_that_is_unknown_or_ambiguous_is_an_error(client):
 
 @pytest.mark.parametrize("at_once", [1, 2, 5, 500])
 async def test_assets_are_one_document_however_they_are_read(client, monkeypatch, at_once):
-    monkeypatch.setattr(admin, "_ASSETS_AT_ONCE", at_once)
+    monkeypatch.setattr(views, "_ASSETS_AT_ONCE", at_once)
     assets = (await get(client, "/api/assets"))["assets"]
     assert [asset["id"] for asset in assets] == ["b1", "b2", "b3", "b4", "e1"]
     (failed,) = (await get(client, "/api/assets?state=failed"))["assets"]
@@ -283,3 +297,203 @@ async def test_nothing_from_outside_becomes_markup_on_the_page(client, journal, 
 async def test_many_at_once_are_answered_over_the_one_connection(client):
     answers = await asyncio.gather(*(get(client, path) for path in ["/api/status", "/api/assets"] * 20))
     assert all(len(answer["assets"]) in (4, 5) for answer in answers)
+
+
+# ---- what takes its time, and who does not wait for it ----
+
+ASSET = {"id": "x" * 4000}
+
+
+class Endless:
+    """Assets without an end, as a reader gives them; `given` counts them, after `breaks` they can't be read."""
+
+    def __init__(self, monkeypatch, insight, *, end=10**9):
+        self.given, self.breaks, self.end = 0, None, end
+        self.reading = None
+        monkeypatch.setattr(insight.reader, "assets", self.assets)
+
+    def assets(self, _state):
+        def give():
+            while self.given < self.end:
+                if self.given == self.breaks:
+                    raise JournalUnavailable("the disk is gone")
+                self.given += 1
+                yield ASSET
+
+        reading = give()
+        self.reading = weakref.ref(reading)
+        return reading
+
+
+@pytest.fixture
+def endless(monkeypatch, insight):
+    return Endless(monkeypatch, insight)
+
+
+def ask(path, *headers, method="GET", version="1.1"):
+    return "\r\n".join([f"{method} {path} HTTP/{version}", "Host: localhost", *headers, "", ""]).encode()
+
+
+async def none_left(listener):
+    async with asyncio.timeout(10):
+        while listener._connections:
+            await asyncio.sleep(0.001)
+
+
+async def connected(listener):
+    return await asyncio.open_connection("127.0.0.1", listener.port)
+
+
+async def begun(reader):
+    """The headers of a stream that goes on."""
+    return (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).decode()
+
+
+async def test_a_long_list_is_read_as_fast_as_its_client_takes_it(listener, endless):
+    reader, writer = await connected(listener)
+    writer.write(ask("/api/assets"))
+    assert "Transfer-Encoding: chunked" in await begun(reader)
+    taken = -1
+    while endless.given != taken:  # until all that lies between is full
+        taken = endless.given
+        await asyncio.sleep(0.1)
+    assert taken < 20_000
+    assert (await exchange(("127.0.0.1", listener.port), ask("/api/status"))).status == 200
+    while endless.given == taken:
+        await asyncio.wait_for(reader.read(1 << 20), 10)
+    writer.close()
+
+
+async def test_of_a_client_that_goes_away_in_the_middle_nothing_is_kept(listener, endless, caplog):
+    reader, writer = await connected(listener)
+    writer.write(ask("/api/assets"))
+    await begun(reader)
+    writer.transport.abort()
+    await none_left(listener)
+    async with asyncio.timeout(10):
+        while endless.reading() is not None:
+            await asyncio.sleep(0.001)
+            gc.collect()
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_a_client_that_takes_nothing_of_a_long_list_is_cut_off_in_time(listener, endless, monkeypatch):
+    monkeypatch.setattr(connection, "_UNREAD", 0.1)
+    reader, writer = await connected(listener)
+    writer.write(ask("/api/assets"))
+    await none_left(listener)
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await asyncio.wait_for(reader.readexactly(1 << 30), 10)
+    writer.close()
+
+
+async def test_a_list_that_can_not_be_read_to_its_end_is_seen_to_have_none(listener, client, endless, caplog):
+    endless.breaks = 2000
+    async with client.get("/api/assets") as answer:
+        assert answer.status == 200
+        with pytest.raises(aiohttp.ClientError):
+            await answer.read()
+    assert "the journal can't be read" in caplog.text
+    endless.given = endless.breaks
+    assert (await get(client, "/api/assets", 503))["detail"] == "the disk is gone"
+
+
+async def test_a_client_of_http_1_0_reads_a_long_list_until_the_connection_ends(listener, monkeypatch, insight):
+    Endless(monkeypatch, insight, end=1200)
+    reader, writer = await connected(listener)
+    writer.write(ask("/api/assets", "Connection: keep-alive", version="1.0"))
+    head = await begun(reader)
+    assert "Connection: close" in head
+    assert "Transfer-Encoding" not in head
+    assert len(json.loads(await asyncio.wait_for(reader.read(), 10))["assets"]) == 1200
+    writer.close()
+
+
+async def test_only_the_head_is_answered_to_who_asks_for_it_alone(listener, endless):
+    reader, writer = await connected(listener)
+    for path in ("/healthz", "/", "/api/assets", "/api/deliveries/d-odd"):
+        writer.write(ask(path, method="HEAD"))
+        assert (await begun(reader)).startswith("HTTP/1.1 200")
+    writer.write(ask("/healthz"))
+    assert (await read_answer(reader)).json == {"status": "alive"}
+    assert endless.given <= 1000
+    writer.close()
+
+
+async def test_what_is_asked_ahead_is_answered_in_order(listener):
+    reader, writer = await connected(listener)
+    writer.write(ask("/api/assets") + ask("/api/deliveries"))
+    writer.write(ask(RELOAD, "Content-Length: 5", method="POST") + b"hello" + ask("/healthz", "Connection: close"))
+    said = await asyncio.wait_for(reader.read(), 10)
+    assert said.count(b"HTTP/1.1 200 OK") == 4
+    places = [said.index(b'{"%b"' % word) for word in (b"assets", b"deliveries", b"generation", b"status")]
+    assert places == sorted(places)
+    writer.close()
+
+
+async def test_a_list_under_way_is_told_to_its_end_while_the_listener_closes(listener, client, monkeypatch, insight):
+    Endless(monkeypatch, insight, end=5000)
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{listener.port}/api/assets") as answer,
+    ):
+        draining = asyncio.create_task(listener.drain(10))
+        await asyncio.sleep(0.2)
+        assert not draining.done()
+        assert len((await answer.json())["assets"]) == 5000
+        await draining
+
+
+async def test_a_list_without_an_end_holds_up_no_stop(listener, endless):
+    reader, writer = await connected(listener)
+    writer.write(ask("/api/assets"))
+    await begun(reader)
+    await asyncio.wait_for(listener.drain(0.1), 5)
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await asyncio.wait_for(reader.readexactly(1 << 30), 10)
+    writer.close()
+
+
+async def test_what_is_asked_at_the_end_is_not_answered_any_more(insight):
+    waits = asyncio.Event()
+    insight.reload = waits.wait
+    async with serving(insight) as listener:
+        reader, writer = await connected(listener)
+        writer.write(ask("/-/reload", method="POST"))
+        async with asyncio.timeout(10):
+            while not any(link.begun for link in listener._connections):
+                await asyncio.sleep(0)
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await read_answer(reader)
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("raw", "code", "word"),
+    [
+        (b"NONSENSE\r\n\r\n", 400, "malformed"),
+        (b"GET /healthz HTTP/1.1\r\n\r\n", 400, "malformed"),
+        (ask(RELOAD, "Content-Length: 1000000", method="POST"), 413, "too_large"),
+        (ask(RELOAD, "Transfer-Encoding: chunked", method="POST") + b"20000\r\n" + bytes(131072), 413, "too_large"),
+        (ask("/api/deliveries/%00%2e%ff"), 404, "not_found"),
+        (ask("/api/deliveries/"), 404, "not_found"),
+        (ask("/api/deliveries/a/b"), 404, "not_found"),
+    ],
+)  # fmt: skip
+async def test_what_can_not_be_answered_is_refused_in_json(listener, insight, raw, code, word):
+    answer = await exchange(("127.0.0.1", listener.port), raw)
+    assert (answer.status, answer.json["error"]) == (code, word)
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert insight.reloads == []
+
+
+async def test_an_id_may_be_written_with_escapes(client):
+    async with client.get(yarl.URL("/api/deliveries/%64-od%64", encoded=True)) as answer:
+        assert (await answer.json())["id"] == "d-odd"
+
+
+async def test_a_bug_is_answered_500_and_logged(client, insight, caplog):
+    insight.reasons = lambda: 1 / 0
+    assert (await get(client, "/readyz", 500))["error"] == "internal"
+    (line,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert line.exc_info[0] is ZeroDivisionError

@@ -22,7 +22,7 @@ LOOPS = {
     "orders": "syncd.journal.sqlite:SqliteJournal.disturbed",
     "config watch": "syncd.live:_fingerprint",
     "reload": "syncd.live:Live.reload",
-    "replaced listener": "syncd.intake.server:Listener.drain",
+    "replaced listener": "syncd.web.server:Listener.drain",
 }
 
 

@@ -4,7 +4,7 @@ import pytest
 from abstract_stage import FILE, LAYER, PROJECT, TOKEN, Abstract, changed, event, push, tried
 
 from syncd.config import AbstractSource, Secret
-from syncd.mirror.client import open_client
+from syncd.mirror.session import Session
 from syncd.model import Event, Failed, Retry, Template
 from syncd.sources import abstract, abstract_api, abstract_ask
 from syncd.sources.abstract_api import AbstractApi
@@ -21,8 +21,9 @@ async def platform():
 
 @pytest.fixture
 async def client():
-    async with open_client(allow_private=True) as session:
-        yield session
+    session = Session(allow_private=True, proxy=None)
+    yield session
+    await session.close()
 
 
 def source(platform, **keys):

@@ -1,8 +1,8 @@
-"""One connection of the public listener: its clock, whose turn it is, and what it says at the end.
+"""One connection: its clock, whose turn it is, and what it says at the end.
 
-Its requests are read by `incoming` and decided on by `receive`; which connections there are is
-`server`'s business. There is no task to a connection: each step follows from bytes, a stored
-delivery or the clock.
+Its requests are read by `incoming` and answered by a service; which connections there are is
+`server`'s business. There is no task to a connection: each step follows from bytes, an answer
+or the clock.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import cast
+from typing import Any, cast
 
-from syncd.intake import answers
-from syncd.intake.answers import Answer, Refused
-from syncd.intake.incoming import Incoming
-from syncd.intake.receive import Intake
-from syncd.intake.request import Malformed
+from syncd.web.answers import CONTINUE, Answer, Refused, Stream, framed
+from syncd.web.incoming import Incoming
+from syncd.web.request import Malformed
+from syncd.web.service import Service
 
 _KEEP_ALIVE = 75.0  # seconds between two requests; more than the usual 60 of a reverse proxy
+_UNREAD = 75.0  # seconds in which the client of a stream takes none of it
 _LINGERING = 2.0  # seconds that a refused request is read on, so that the client sees the answer
 
 
@@ -28,23 +28,24 @@ class Connection(asyncio.Protocol):
     From the moment it stands, and from the first byte of each later request, `timeout()` seconds (asked
     anew each time) are given for all of a request, headers and body; what is late is answered 408.
     Requests sent ahead wait for their turn, and their client does once there is more than a read of them.
-    `gone` is called once the socket is closed and no delivery is being stored for it any more.
+    A stream goes on as its client reads it, and is cut off where it can't be brought to its end.
+    `gone` is called once the socket is closed and the service has no request of it any more.
     """
 
     __slots__ = (
-        "_asked", "_deadline", "_gone", "_idle", "_incoming", "_intake", "_lingers", "_loop", "_timeout", "_timer",
-        "_unread", "begun", "closing", "host", "transport",
+        "_asked", "_deadline", "_gone", "_idle", "_incoming", "_lingers", "_loop", "_service", "_stream", "_timeout",
+        "_timer", "_unread", "begun", "closing", "host", "transport",
     )  # fmt: skip
 
     def __init__(
-        self, intake: Intake, *, host: str, timeout: Callable[[], float], gone: Callable[[Connection], None]
+        self, service: Service[Any], *, host: str, timeout: Callable[[], float], gone: Callable[[Connection], None]
     ) -> None:
         self.host = host
         self.transport: asyncio.Transport | None = None
         self.begun = False  # a byte of a request has come that is not answered yet
         self.closing = False  # the next answer is the last one
-        self._intake = intake
-        self._incoming = Incoming(intake, host)
+        self._service = service
+        self._incoming = Incoming(service, host)
         self._timeout = timeout
         self._gone = gone
         self._loop = asyncio.get_running_loop()
@@ -52,6 +53,7 @@ class Connection(asyncio.Protocol):
         self._unread = False  # the client leaves its answers where they are
         self._lingers = False  # the last answer is given, and what still comes is dropped
         self._idle = False  # nothing is wrong if no request comes for a while
+        self._stream: Stream | None = None  # the answer in hand, which goes on
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -59,6 +61,12 @@ class Connection(asyncio.Protocol):
     def waiting(self) -> bool:
         """Tell if it is the other side's turn, be it to send a request or the rest of one."""
         return not self._incoming.whole
+
+    @property
+    def _speaks_old(self) -> bool:
+        """Tell if the request in hand is of HTTP/1.0, which knows of no chunks."""
+        request = self._incoming.request
+        return request is not None and request.version == "1.0"
 
     # ---- what the transport calls ----
 
@@ -85,21 +93,29 @@ class Connection(asyncio.Protocol):
         return True
 
     def pause_writing(self) -> None:
-        """Begin no other request for now: the client does not read its answers."""
+        """Go no further for now: the client does not read its answers."""
         self._unread = True
+        if self._stream is not None:
+            self._wind(_UNREAD)
 
     def resume_writing(self) -> None:
         """Go on: it does."""
         self._unread = False
-        self._go_on()
+        if self._stream is not None:
+            self._deadline = None
+            self._stream_on()
+        else:
+            self._go_on()
 
     def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002 - it makes no difference why
-        """Forget the clock; a delivery that is being stored may be."""
+        """Forget the clock, and a stream; what the service is about to answer, it may finish."""
         self.transport = None
         self._incoming.close()
         if self._timer is not None:
             self._timer.cancel()
-        if not self._incoming.whole:
+        if self._stream is not None:
+            self._end_stream()
+        elif not self._incoming.whole:
             self._gone(self)
 
     def force_close(self) -> None:
@@ -120,7 +136,7 @@ class Connection(asyncio.Protocol):
             self._refuse(Refused("malformed", ascii(str(malformed))[:200]), broken=True)
             return
         except Exception as bug:  # noqa: BLE001 - the client is to hear of it
-            self._send(self._intake.fail(bug), broken=True)
+            self._send(self._service.fail(bug), broken=True)
             return
         if begun and not self.begun:
             self.begun = True
@@ -133,31 +149,65 @@ class Connection(asyncio.Protocol):
             self.transport.resume_reading()
         elif incoming.whole:
             self._deadline = None
-            self._intake.receive(incoming.request, incoming.body, self._send)
+            self._service.receive(incoming.request, incoming.body, self._send)
         else:
             if incoming.request.asks_first and not self._asked:
                 self._asked = True
-                self.transport.write(answers.CONTINUE)
+                self.transport.write(CONTINUE)
             self._take_turns() if incoming.more else self.transport.resume_reading()
 
     def _refuse(self, refused: Refused, *, broken: bool = False) -> None:
         if self._incoming.request is not None:
-            self._send(self._intake.refuse(self._incoming.request, refused), broken=broken)
+            self._send(self._service.refuse(self._incoming.request, refused), broken=broken)
         else:
-            self._send(self._intake.never_whole(refused.word, self.host, str(refused)), broken=broken)
+            self._send(self._service.never_whole(refused.word, self.host, str(refused)), broken=broken)
 
     def _send(self, answer: Answer, *, broken: bool = False) -> None:
-        """Answer the request in hand, and turn to the next one, or close where that can't be told from this one."""
-        incoming, request = self._incoming, self._incoming.request
+        """Answer the request in hand, with the beginning of a stream at least."""
+        incoming, request, old = self._incoming, self._incoming.request, self._speaks_old
         clear = incoming.whole and not broken  # where this one ends
         last = self.closing or not incoming.keep or not clear
+        bodiless = request is not None and request.method == "HEAD"
+        if isinstance(answer, Stream):
+            self._stream, last = answer, last or old
+        if self.transport is not None:
+            self.transport.write(answer.encode(last=last, old=old, bodiless=bodiless))
+        if self._stream is None:
+            self._turn(last=last, clear=clear)
+        elif bodiless or self.transport is None:
+            self._end_stream()
+        else:
+            self._stream_on()
+
+    def _stream_on(self) -> None:
+        """Ask for the next piece of a stream, unless the client has to read first."""
+        if self._stream is not None and not self._unread:
+            self._stream.following().add_done_callback(self._pass_on)
+
+    def _pass_on(self, coming: asyncio.Future[bytes]) -> None:
+        try:
+            piece = coming.result()
+        except (Exception, asyncio.CancelledError) as bug:  # noqa: BLE001 - the client is to see that there is no end
+            self._service.fail(bug)
+            if self.transport is not None:
+                self.transport.abort()
+            return
+        if self.transport is None or self.transport.is_closing():
+            return
+        self.transport.write(framed(piece, old=self._speaks_old))
+        self._stream_on() if piece else self._end_stream()
+
+    def _end_stream(self) -> None:
+        self._stream = None
+        self._turn(last=self.closing or not self._incoming.keep or self._speaks_old, clear=True)
+
+    def _turn(self, *, last: bool, clear: bool) -> None:
+        """Turn to the next request, or close where it can't be told from this one."""
+        incoming = self._incoming
         incoming.forget()
         if self.transport is None:
             self._gone(self)
             return
-        old = request is not None and request.version == "1.0"
-        bodiless = request is not None and request.method == "HEAD"
-        self.transport.write(answer.encode(last=last, old=old, bodiless=bodiless))
         self.begun = self._asked = False
         self._idle = True
         if not last:
@@ -202,4 +252,4 @@ class Connection(asyncio.Protocol):
         elif self._idle:
             self.transport.close()
         else:
-            self._refuse(Refused("timeout", "it did not come whole within server.request_timeout"))
+            self._refuse(Refused("timeout", "it did not come whole in time"))

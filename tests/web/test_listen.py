@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from syncd.config import Address
-from syncd.intake.listen import bind, inherited, let_nobody_new_in
+from syncd.web.listen import bind, inherited, let_nobody_new_in
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
@@ -91,7 +91,7 @@ def test_a_file_that_is_no_socket_is_left_alone(tmp_path):
 
 _CHILD = """
 import os, sys
-from syncd.intake.listen import inherited
+from syncd.web.listen import inherited
 
 names = dict(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="http")
 os.environ.update(names)

@@ -7,7 +7,7 @@ import socket
 import pytest
 from intake.receiver import config, exchange, post, read_answer, receiving, signature
 
-from syncd.intake import connection
+from syncd.web import connection
 
 NOWHERE = post(b"", path="/", method="GET", signed=False)
 A_READ = 256 * 1024  # bytes that asyncio takes at once

@@ -13,11 +13,12 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 from syncd.config import Tls
-from syncd.intake.application import Visit
-from syncd.intake.connection import Connection
-from syncd.intake.listen import let_nobody_new_in, release
+from syncd.web.connection import Connection
+from syncd.web.listen import let_nobody_new_in, release
+from syncd.web.service import Service
 
 log = logging.getLogger(__name__)
 
@@ -30,16 +31,12 @@ _LAST_CALL = 1.0  # seconds that idle connections are kept when draining, for re
 _AT_THE_DOOR = 0.05  # seconds in which a connection that has begun can be complete
 _UNREAD_MS = 30_000  # that a client may leave an answer unread before the kernel drops it
 
-Link = Connection | Visit
-"""One connection; asked for `host`, `begun`, `closing`, `waiting`, `transport` and `force_close()`."""
-
 
 class Listener:
     """Serves one socket: `open` begins accepting, `drain` ends it, answers what is there and closes.
 
-    `link` makes the protocol of a connection, given its `host`, empty for a unix socket, the
-    `timeout`, which tells the seconds for a whole request or a TLS handshake, and `gone`, to be called at
-    its end: a `Connection` or a `Visit`, but for these. `tls` may be replaced at any time; it is used for
+    Its connections' requests are answered by `service`; `timeout` tells the seconds for a whole
+    request or a TLS handshake. `tls` may be replaced at any time; it is used for
     connections from then on. The listener owns `sock`; the file of a unix socket is removed with it,
     unless it is `inherited` and so belongs to systemd.
     """
@@ -47,7 +44,7 @@ class Listener:
     def __init__(
         self,
         sock: socket.socket,
-        link: Callable[..., Link],
+        service: Service[Any],
         *,
         timeout: Callable[[], float],
         tls: ssl.SSLContext | None = None,
@@ -55,11 +52,11 @@ class Listener:
     ) -> None:
         self.tls = tls
         self._socket = sock
-        self._link = link
+        self._service = service
         self._timeout = timeout
         self._inherited = inherited
         # Each with the task that brings it up, the oldest first.
-        self._connections: dict[Link, asyncio.Task[None]] = {}
+        self._connections: dict[Connection, asyncio.Task[None]] = {}
         self._empty = asyncio.Event()
         self._empty.set()
         self._closing = False
@@ -142,12 +139,12 @@ class Listener:
         accepted.setblocking(False)
         if accepted.family != socket.AF_UNIX:
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_MS)
-        connection = self._link(host=host, timeout=self._timeout, gone=self._forget)
+        connection = Connection(self._service, host=host, timeout=self._timeout, gone=self._forget)
         connection.closing = self._closing
         self._connections[connection] = self._loop.create_task(self._bring_up(connection, accepted))
         self._empty.clear()
 
-    async def _bring_up(self, connection: Link, accepted: socket.socket) -> None:
+    async def _bring_up(self, connection: Connection, accepted: socket.socket) -> None:
         seconds = self._timeout() if self.tls else None
         try:
             await self._loop.connect_accepted_socket(
@@ -174,13 +171,13 @@ class Listener:
         self._drop(next(connection for connection in waiting if connection.host == greediest))
         return True
 
-    def _drop(self, connection: Link) -> None:
+    def _drop(self, connection: Connection) -> None:
         self._connections[connection].cancel()  # a TLS handshake under way
         if connection.transport is not None:
             connection.transport.abort()
         self._forget(connection)
 
-    def _forget(self, connection: Link) -> None:
+    def _forget(self, connection: Connection) -> None:
         self._connections.pop(connection, None)
         if not self._connections:
             self._empty.set()

@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from intake.receiver import PATH, config, post
 
-from syncd.intake import incoming
-from syncd.intake.incoming import Incoming
 from syncd.intake.receive import Intake
-from syncd.intake.request import Malformed
+from syncd.web import incoming
+from syncd.web.incoming import Incoming
+from syncd.web.request import Malformed
 
 MOST = 4096
 CHUNKED = "Transfer-Encoding: chunked"

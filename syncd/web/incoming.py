@@ -1,19 +1,20 @@
 """From the bytes of a connection to its requests, one at a time and within bounds.
 
 What is HTTP is judged by llhttp, in its strict ways; here it is decided how much of what has come
-it is given, so that it never sees beyond the end of a request. What a request means is `receive`'s
+it is given, so that it never sees beyond the end of a request. What a request means is a service's
 business, and nothing is known of sockets and clocks.
 """
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import httptools
 
-from syncd.intake.answers import Refused
-from syncd.intake.receive import Intake
-from syncd.intake.request import Malformed, Request
+from syncd.web.answers import Refused
+from syncd.web.request import Head, Malformed
+from syncd.web.service import Service
 
 _HEAD = 32 * 1024  # bytes of request line and headers
 _LINE = 8190  # bytes of any one of them
@@ -29,26 +30,26 @@ class Incoming:
 
     Give it bytes by adding to `ahead`, then `read`, and again while there is `more`; `forget` a request before
     the next one. While one comes, `request` is there from the end of its headers and `refused` from when it
-    can't be stored any more. It is `whole` from its last byte; `keep` says that its client expects another
+    is not admitted or too large. It is `whole` from its last byte; `keep` says that its client expects another
     answer after this one.
     """
 
     __slots__ = (
-        "_body", "_fields", "_head", "_host", "_intake", "_left", "_limit", "_parser", "_size", "_target", "_version",
+        "_body", "_fields", "_head", "_host", "_left", "_limit", "_parser", "_service", "_size", "_target", "_version",
         "_void", "ahead", "keep", "more", "refused", "request", "whole",
     )  # fmt: skip
 
-    def __init__(self, intake: Intake, host: str) -> None:
+    def __init__(self, service: Service[Any], host: str) -> None:
         self.ahead = b""  # not given to the parser yet
         self.keep = False
-        self._intake = intake
+        self._service = service
         self._host = host
         self._parser = httptools.HttpRequestParser(self)
         self.forget()
 
     def forget(self) -> None:
         """Be ready for the next request."""
-        self.request: Request | None = None
+        self.request: Head | None = None
         self.refused: Refused | None = None
         self.whole = False
         self.more = False  # in `ahead`, which can be read at once
@@ -118,12 +119,15 @@ class Incoming:
 
     def _begin(self) -> None:
         method, target = self._parser.get_method(), self._target
-        self.request = self._intake.begin(self._version, method, target, self._fields, self._host)
+        self.request = self._service.begin(self._version, method, target, self._fields, self._host)
         self._left = self.request.length
         try:
-            self._limit = self._intake.admit(self.request)
+            self._limit = self._service.admit(self.request)
         except Refused as refused:
             self.refused = refused
+        else:
+            if (self._left or 0) > self._limit:
+                self.refused = Refused("too_large", f"its Content-Length is more than {self._limit} bytes")
 
     # ---- what the parser calls ----
 
@@ -160,7 +164,7 @@ class Incoming:
         if self._size <= self._limit:
             self._body += data
         elif self.refused is None:
-            self.refused = Refused("too_large", "its body is more than server.max_body")
+            self.refused = Refused("too_large", f"its body is more than {self._limit} bytes")
 
     def on_message_complete(self) -> None:
         """Note that the request is whole."""

@@ -8,14 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 from intake.receiver import LOOPBACK, config, exchange, post, read_answer, receiving
 
 from syncd.config import Address
-from syncd.intake import connection, server
-from syncd.intake.application import visits
-from syncd.intake.listen import bind
-from syncd.intake.server import Listener, tls_context
+from syncd.web import connection, server
+from syncd.web.listen import bind
+from syncd.web.server import Listener, tls_context
 
 QUICK = 'request_timeout = "100ms"'
 
@@ -177,22 +175,6 @@ async def test_a_bug_is_answered_500_and_logged(receiver, monkeypatch, errors, w
     assert receiver.refusals == {"internal": 1}
     (line,) = errors()
     assert line.exc_info[0] is ZeroDivisionError
-
-
-async def test_an_application_can_be_served(tmp_path):
-    async def health(request: web.Request) -> web.Response:
-        return web.Response(text="alive")
-
-    app = web.Application()
-    app.router.add_get("/healthz", health)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    listener = Listener(bind(LOOPBACK), visits(runner.server), timeout=lambda: 5.0)
-    listener.open()
-    answer = await exchange(("127.0.0.1", listener.port), post(b"", path="/healthz", method="GET"))
-    assert (answer.status, answer.body) == (200, b"alive")
-    await listener.drain(1)
-    await runner.cleanup()
 
 
 # ---- many connections ----
