@@ -25,7 +25,7 @@ _AT_ONCE = 64
 """Deliveries in one transaction: acknowledgements wait behind it for some milliseconds at most."""
 _POUR = 300
 """So many deliveries a second pour in: to be acknowledged is what each is waited for, to be read is not."""
-_LULL = 0.01  # seconds
+_LULL = 0.05  # seconds; what waits for one commit is answered at one time
 _PATIENCE = 10.0
 """Seconds for which reading gives way to a pour. What lasts longer is the usual here, and has to share."""
 _AFTER_TROUBLE = 1.0
