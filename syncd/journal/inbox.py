@@ -14,9 +14,10 @@ from collections.abc import Sequence
 import orjson
 
 from syncd.journal import Decision, Finished, Question, Rules, gates, happenings, holding
+from syncd.journal.additions import together
 from syncd.journal.keys import Register, add_visual, key_of
 from syncd.journal.rows import asset_text, delivery_of
-from syncd.journal.visuals import rerank, revive, versions, visual_of
+from syncd.journal.visuals import rerank, revive, seen_before, versions, visual_of
 from syncd.model import Arrival, Asset, Delivery, Receipt, Template, TemplateStatus, rank
 
 SAME_BODY = 6 * 3600.0
@@ -66,6 +67,7 @@ def digests(arrival: Arrival) -> tuple[bytes, bytes | None]:
 def decide(db: sqlite3.Connection, decisions: Sequence[Decision], rules: Rules, now: float) -> list[Finished]:
     """Record what deliveries say, one after the other; returns those of which nothing waits any more, or older ones."""
     register = Register(db, rules.naming)
+    seen = seen_before(db, (asset for decision in decisions for asset in decision.assets))
     names: dict[str, str] = {}  # of templates, as they are noted
     read, visuals, idle = [], [], []
     for decision in decisions:
@@ -75,24 +77,29 @@ def decide(db: sqlite3.Connection, decisions: Sequence[Decision], rules: Rules, 
             continue
         if decision.status is not None:
             names.clear()
+            register.write()
             _note_status(db, decision.status, delivery, rules, now)
             if rules.approved is not None:
                 holding.review(db, rules, _REVIEWED, now)
         happenings.decided(db, rules, now, decision)
-        seen = []
+        known = []
         for asset in decision.assets:
             if names.get(asset.template.id) != asset.template.name:
                 names[asset.template.id] = asset.template.name
                 _note_template(db, asset.template)
-            seen += _announce(register, delivery, asset, rules, now)
-        visuals += seen
-        if len(seen) == len(decision.assets):
+            known += _announce(register, seen, delivery, asset, rules, now)
+        visuals += known
+        if len(known) == len(decision.assets):
             idle.append(delivery.seq)
         if decision.batch and decision.assets and rules.whole_batches:
             db.execute("INSERT OR IGNORE INTO whole VALUES (?)", (delivery.seq,))
-        read.append((decision.event, decision.outcome, decision.reason, delivery.seq))
-    db.executemany(
-        "UPDATE deliveries SET read = 1, ask_at = NULL, event = ?, outcome = ?, reason = ? WHERE seq = ?", read
+        read.append((delivery.seq, decision.event, decision.outcome, decision.reason))
+    register.write()
+    together(
+        db,
+        read,
+        "UPDATE deliveries SET read = 1, ask_at = NULL, event = column2, outcome = column3, reason = column4 FROM (",
+        ") WHERE seq = column1",
     )
     return finish(db, visuals, rules, now, idle)
 
@@ -117,22 +124,31 @@ def questions(db: sqlite3.Connection, limit: int, held: frozenset[int]) -> list[
     return [Question(delivery_of(row), row["ask_at"], row["asked"]) for row in rows]
 
 
-def _announce(register: Register, delivery: Delivery, asset: Asset, rules: Rules, now: float) -> list[int]:
+def _announce(
+    register: Register, seen: set[str], delivery: Delivery, asset: Asset, rules: Rules, now: float
+) -> list[int]:
     """Record that an asset was announced, as a job if it is wanted; returns its visual if that was known before.
 
-    The first version of a new one waits in any case, and nobody else waits for it.
+    The first version of a new one waits in any case, and nobody else waits for it. Of a new one, nobody has
+    `seen` an identity, and nothing is asked of the journal.
     """
     db = register.db
-    visual, identities = visual_of(db, asset)
+    visual: int | None = None
+    identities: Sequence[str] = asset.identities
+    if not seen.isdisjoint(identities):
+        register.write()
+        visual, identities = visual_of(db, asset)
+    seen.update(identities)
     if visual is None:
         visual, key = add_visual(register, asset, identities, delivery.received_at, rules)
-        _add(db, delivery, asset, visual, key, rules)
+        _add(register, delivery, asset, visual, key, rules)
         return []
     mine = rank(asset.version, delivery.seq)
     known = (row for row in versions(db, visual) if asset.kind == "export" or rank(row["version"], row["seq"]) == mine)
     same = next(known, None)
     if same is None:
-        number = _add(db, delivery, asset, visual, None, rules)
+        number = _add(register, delivery, asset, visual, None, rules)
+        register.write()
     else:
         number = same["asset"]
         _announce_again(db, same, delivery, asset, rules, now)
@@ -145,20 +161,17 @@ def _announce(register: Register, delivery: Delivery, asset: Asset, rules: Rules
     return [visual]
 
 
-def _add(db: sqlite3.Connection, delivery: Delivery, asset: Asset, visual: int, key: str | None, rules: Rules) -> int:
-    values = (
-        visual, asset.lane, asset.source, asset.id, asset.version, delivery.seq, delivery.id, asset_text(asset),
-        delivery.received_at, key, delivery.asked_at, delivery.asked_at + rules.give_up_after,
-        gates.design_of(db, asset, visual, rules),
+def _add(register: Register, delivery: Delivery, asset: Asset, visual: int, key: str | None, rules: Rules) -> int:
+    additions = register.additions
+    number = additions.number("assets")
+    additions.add(
+        "INSERT INTO assets(asset, state, visual, lane, source, platform_id, version, seq, delivery, detail,"
+        " received_at, key, next_at, give_up_at, design)",
+        number, "pending", visual, asset.lane, asset.source, asset.id, asset.version, delivery.seq, delivery.id,
+        asset_text(asset), delivery.received_at, key, delivery.asked_at, delivery.asked_at + rules.give_up_after,
+        gates.design_of(register.db, asset, visual, rules),
     )  # fmt: skip
-    number = db.execute(
-        "INSERT INTO assets(visual, lane, source, platform_id, version, seq, delivery, detail,"
-        " received_at, key, next_at, give_up_at, design, state)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending')",
-        values,
-    ).lastrowid
-    assert number is not None  # noqa: S101 - an INSERT always has one; this is for the type checker
-    db.execute("INSERT INTO announced VALUES (?, ?)", (delivery.seq, number))
+    additions.add("INSERT INTO announced", delivery.seq, number)
     return number
 
 

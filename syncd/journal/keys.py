@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 
 from syncd.journal import Naming, Rules
+from syncd.journal.additions import Additions
 from syncd.model import Asset, fold
 
 BESIDE_EXPORT = (".json", ".SHA256SUMS", ".zip", ".jpeg", ".png", ".webp", ".avif", ".gif", ".pdf", ".mp4")
@@ -20,12 +21,16 @@ BESIDE_EXPORT = (".json", ".SHA256SUMS", ".zip", ".jpeg", ".png", ".webp", ".avi
 class Register:
     """Who has which name and which path, as one transaction sees it and under one naming.
 
-    What it has looked up it remembers, so it may not outlive the transaction.
+    What it has looked up it remembers, so it may not outlive the transaction. What it gives is in the
+    journal, with all other `additions`, after `write`.
     """
 
     def __init__(self, db: sqlite3.Connection, naming: Naming) -> None:
         self.db = db
         self.naming = naming
+        self.additions = Additions(db)
+        self._given: dict[str, int] = {}  # paths that are not written yet
+        self._above: set[str] = set()  # every folder of these
         self._names: dict[tuple[str, str], str] = {}
         self._folders: dict[str, str] = {}
 
@@ -61,9 +66,18 @@ class Register:
 
     def give(self, paths: Iterable[str], visual: int) -> None:
         """Make free paths a visual's; those that it has stay as they were first spelled."""
-        self.db.executemany(
-            "INSERT OR IGNORE INTO keys VALUES (?, ?, ?)", [(fold(path), visual, path) for path in paths]
-        )
+        for path in paths:
+            folded = above = fold(path)
+            self.additions.add("INSERT OR IGNORE INTO keys", folded, visual, path)
+            self._given[folded] = visual
+            while (above := above.rpartition("/")[0]) and above not in self._above:
+                self._above.add(above)
+
+    def write(self) -> None:
+        """Write what was given and added, before somebody asks the journal for it."""
+        self.additions.write()
+        self._given.clear()
+        self._above.clear()
 
     def _clear(self, folder: str) -> str:
         """A folder's path with another name for each part where a file of an earlier layout is."""
@@ -75,11 +89,17 @@ class Register:
         return self._folders[folder]
 
     def _owner(self, folded: str) -> int | None:
+        if folded in self._given:
+            return self._given[folded]
         row = self.db.execute("SELECT visual FROM keys WHERE folded = ?", (folded,)).fetchone()
         return None if row is None else row[0]
 
     def _may_have(self, folded: str, visual: int | None) -> bool:
         """Tell whether this visual may have a path: nobody else's, and no folder of any path that was given."""
+        if folded in self._given:
+            return self._given[folded] == visual
+        if folded in self._above:
+            return False
         row = self.db.execute(
             "SELECT visual FROM keys WHERE folded = ? UNION ALL"
             " SELECT 0 FROM keys WHERE folded > ? AND folded < ? LIMIT 1",
@@ -92,12 +112,13 @@ def add_visual(
     register: Register, asset: Asset, identities: Sequence[str], received_at: float, rules: Rules
 ) -> tuple[int, str | None]:
     """Make a visual, known by these identities, of its first version; with the key, None while its content decides."""
-    db, wanted = register.db, rules.naming.wanted(asset, received_at, register.reserve, None)
+    wanted, additions = rules.naming.wanted(asset, received_at, register.reserve, None), register.additions
     paths = [] if wanted is None else register.free(wanted, max(identities), None, _beside(asset))
     key = paths[0] if paths else None
-    visual = db.execute("INSERT INTO visuals(key) VALUES (?)", (key if _is_shared(asset, rules) else None,)).lastrowid
-    assert visual is not None  # noqa: S101 - an INSERT always has one; this is for the type checker
-    db.executemany("INSERT INTO identities VALUES (?, ?)", [(identity, visual) for identity in identities])
+    visual = additions.number("visuals")
+    additions.add("INSERT INTO visuals", visual, key if _is_shared(asset, rules) else None)
+    for identity in identities:
+        additions.add("INSERT INTO identities", identity, visual)
     register.give(paths, visual)
     return visual, key
 
@@ -156,5 +177,6 @@ def _take(register: Register, wanted: str, visual: int, beside: tuple[str, ...] 
     (identity,) = db.execute("SELECT max(identity) FROM identities WHERE visual = ?", (visual,)).fetchone()
     paths = register.free(wanted, identity, visual, beside)
     register.give(paths, visual)
+    register.write()
     (spelled,) = db.execute("SELECT key FROM keys WHERE folded = ?", (fold(paths[0]),)).fetchone()
     return str(spelled)

@@ -7,7 +7,7 @@ stored. Where the files of a visual lie is the business of `keys`.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from syncd.journal import Rules
 from syncd.model import Asset, rank
@@ -16,8 +16,10 @@ NEWER_ANNOUNCED = "a newer version was announced"
 NEWER_PUBLISHED = "a newer version is published"
 NEWER_HERE = "a newer version is held"
 
+_LOOKED_UP = 128  # identities at once
 
-def visual_of(db: sqlite3.Connection, asset: Asset) -> tuple[int | None, list[str]]:
+
+def visual_of(db: sqlite3.Connection, asset: Asset) -> tuple[int | None, Sequence[str]]:
     """The visual this asset is a version of, None if nobody has seen it; and the identities that were nobody's.
 
     A visual known only by its `id` and one known by a `sharing_id` become one when an
@@ -37,6 +39,17 @@ def visual_of(db: sqlite3.Connection, asset: Asset) -> tuple[int | None, list[st
     if visual is not None:
         db.executemany("INSERT INTO identities VALUES (?, ?)", [(identity, visual) for identity in new])
     return visual, new
+
+
+def seen_before(db: sqlite3.Connection, assets: Iterable[Asset]) -> set[str]:
+    """Those identities of these assets that somebody has, all looked up in one go."""
+    identities = list({identity for asset in assets for identity in asset.identities})
+    seen = set[str]()
+    for start in range(0, len(identities), _LOOKED_UP):
+        some = identities[start : start + _LOOKED_UP]
+        query = f"SELECT identity FROM identities WHERE identity IN ({', '.join('?' * len(some))})"  # noqa: S608 - marks
+        seen.update(identity for (identity,) in db.execute(query, some).fetchall())
+    return seen
 
 
 def _shared(db: sqlite3.Connection, visual: int) -> bool:
