@@ -14,7 +14,6 @@ from collections.abc import Sequence
 import orjson
 
 from syncd.journal import Decision, Finished, Question, Rules, gates, happenings, holding
-from syncd.journal.additions import together
 from syncd.journal.keys import Register, add_visual, key_of
 from syncd.journal.rows import asset_text, delivery_of
 from syncd.journal.visuals import rerank, revive, seen_before, versions, visual_of
@@ -24,6 +23,10 @@ SAME_BODY = 6 * 3600.0
 """A delivery without an id is a repetition when its body came within this many seconds."""
 
 _REVIEWED = 500  # assets that a status opens or closes at once; the rest follows
+_READ = (
+    "UPDATE deliveries SET read = 1, ask_at = NULL, event = column2, outcome = column3, reason = column4"
+    " FROM ({}) WHERE seq = column1"
+)
 
 
 def accept(db: sqlite3.Connection, arrival: Arrival, body_sha256: bytes, signed: bytes | None) -> Receipt:
@@ -69,7 +72,7 @@ def decide(db: sqlite3.Connection, decisions: Sequence[Decision], rules: Rules, 
     register = Register(db, rules.naming)
     seen = seen_before(db, (asset for decision in decisions for asset in decision.assets))
     names: dict[str, str] = {}  # of templates, as they are noted
-    read, visuals, idle = [], [], []
+    visuals, idle = [], []
     for decision in decisions:
         delivery = decision.delivery
         if decision.ask_at is not None:
@@ -93,14 +96,8 @@ def decide(db: sqlite3.Connection, decisions: Sequence[Decision], rules: Rules, 
             idle.append(delivery.seq)
         if decision.batch and decision.assets and rules.whole_batches:
             db.execute("INSERT OR IGNORE INTO whole VALUES (?)", (delivery.seq,))
-        read.append((delivery.seq, decision.event, decision.outcome, decision.reason))
+        register.writes.add(_READ, delivery.seq, decision.event, decision.outcome, decision.reason)
     register.write()
-    together(
-        db,
-        read,
-        "UPDATE deliveries SET read = 1, ask_at = NULL, event = column2, outcome = column3, reason = column4 FROM (",
-        ") WHERE seq = column1",
-    )
     return finish(db, visuals, rules, now, idle)
 
 
@@ -162,16 +159,16 @@ def _announce(
 
 
 def _add(register: Register, delivery: Delivery, asset: Asset, visual: int, key: str | None, rules: Rules) -> int:
-    additions = register.additions
-    number = additions.number("assets")
-    additions.add(
+    writes = register.writes
+    number = writes.number("assets")
+    writes.add(
         "INSERT INTO assets(asset, state, visual, lane, source, platform_id, version, seq, delivery, detail,"
-        " received_at, key, next_at, give_up_at, design)",
+        " received_at, key, next_at, give_up_at, design) {}",
         number, "pending", visual, asset.lane, asset.source, asset.id, asset.version, delivery.seq, delivery.id,
         asset_text(asset), delivery.received_at, key, delivery.asked_at, delivery.asked_at + rules.give_up_after,
         gates.design_of(register.db, asset, visual, rules),
     )  # fmt: skip
-    additions.add("INSERT INTO announced", delivery.seq, number)
+    writes.add("INSERT INTO announced {}", delivery.seq, number)
     return number
 
 

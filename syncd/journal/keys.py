@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 
 from syncd.journal import Naming, Rules
-from syncd.journal.additions import Additions
+from syncd.journal.writes import Writes
 from syncd.model import Asset, fold
 
 BESIDE_EXPORT = (".json", ".SHA256SUMS", ".zip", ".jpeg", ".png", ".webp", ".avif", ".gif", ".pdf", ".mp4")
@@ -22,13 +22,13 @@ class Register:
     """Who has which name and which path, as one transaction sees it and under one naming.
 
     What it has looked up it remembers, so it may not outlive the transaction. What it gives is in the
-    journal, with all other `additions`, after `write`.
+    journal, with all else in `writes`, after `write`.
     """
 
     def __init__(self, db: sqlite3.Connection, naming: Naming) -> None:
         self.db = db
         self.naming = naming
-        self.additions = Additions(db)
+        self.writes = Writes(db)
         self._given: dict[str, int] = {}  # paths that are not written yet
         self._above: set[str] = set()  # every folder of these
         self._names: dict[tuple[str, str], str] = {}
@@ -68,14 +68,14 @@ class Register:
         """Make free paths a visual's; those that it has stay as they were first spelled."""
         for path in paths:
             folded = above = fold(path)
-            self.additions.add("INSERT OR IGNORE INTO keys", folded, visual, path)
+            self.writes.add("INSERT OR IGNORE INTO keys {}", folded, visual, path)
             self._given[folded] = visual
             while (above := above.rpartition("/")[0]) and above not in self._above:
                 self._above.add(above)
 
     def write(self) -> None:
-        """Write what was given and added, before somebody asks the journal for it."""
-        self.additions.write()
+        """Write what was given and collected, before somebody asks the journal for it."""
+        self.writes.write()
         self._given.clear()
         self._above.clear()
 
@@ -112,13 +112,13 @@ def add_visual(
     register: Register, asset: Asset, identities: Sequence[str], received_at: float, rules: Rules
 ) -> tuple[int, str | None]:
     """Make a visual, known by these identities, of its first version; with the key, None while its content decides."""
-    wanted, additions = rules.naming.wanted(asset, received_at, register.reserve, None), register.additions
+    wanted, writes = rules.naming.wanted(asset, received_at, register.reserve, None), register.writes
     paths = [] if wanted is None else register.free(wanted, max(identities), None, _beside(asset))
     key = paths[0] if paths else None
-    visual = additions.number("visuals")
-    additions.add("INSERT INTO visuals", visual, key if _is_shared(asset, rules) else None)
+    visual = writes.number("visuals")
+    writes.add("INSERT INTO visuals {}", visual, key if _is_shared(asset, rules) else None)
     for identity in identities:
-        additions.add("INSERT INTO identities", identity, visual)
+        writes.add("INSERT INTO identities {}", identity, visual)
     register.give(paths, visual)
     return visual, key
 

@@ -21,6 +21,7 @@ from syncd.journal.rows import asset_of, fetched_of, fetched_text, files_text, j
 from syncd.journal.visuals import (
     NEWER_ANNOUNCED,
     NEWER_PUBLISHED,
+    Families,
     is_shown,
     order_of,
     rerank,
@@ -31,12 +32,24 @@ from syncd.journal.visuals import (
     versions,
     withdraw,
 )
+from syncd.journal.writes import Writes
 from syncd.model import Fetched, Job, held_key
 
 
-def place(register: Register, job: Job, fetched: Fetched, rules: Rules) -> Placement | str:
-    """Decide where a fetched file goes, against what is visible at this moment or may be after a crash."""
-    db, known = register.db, siblings(register.db, job.row)
+def place(db: sqlite3.Connection, fetched: Sequence[tuple[Job, Fetched]], rules: Rules) -> list[Placement | str]:
+    """Decide where fetched files go, one after the other, and record it; or say why one is not wanted any more."""
+    register, families = Register(db, rules.naming), Families(db, [job.row for job, _ in fetched])
+    placed = [_place(register, families, job, file, rules) for job, file in fetched]
+    register.write()
+    return placed
+
+
+def _place(register: Register, families: Families, job: Job, fetched: Fetched, rules: Rules) -> Placement | str:
+    """Decide where a file goes, against what is visible at this moment or may be after a crash."""
+    db, known = register.db, families.take(job.row)
+    if known is None:
+        register.write()
+        known = siblings(db, job.row)
     row = next((row for row in known if row["asset"] == job.row), None)
     if row is not None and row["state"] == "held":
         return str(row["reason"])  # its earlier file was taken back meanwhile
@@ -55,7 +68,7 @@ def place(register: Register, job: Job, fetched: Fetched, rules: Rules) -> Place
         supersede(db, row, NEWER_PUBLISHED)
         return NEWER_PUBLISHED
     if reason := closed(db, row, known, rules):
-        return _placed(db, Placement(job.row, held_key(job.row), None, superseded=False, closed=reason), fetched)
+        return _placed(register, Placement(job.row, held_key(job.row), None, superseded=False, closed=reason), fetched)
     key = row["key"] or key_of(register, job.asset, row["visual"], row["received_at"], rules, fetched.sha256)
     assert key is not None  # noqa: S101 - only an unknown content can leave a key open
     here = next((other for other in known if other["folder"] is not None and other["key"] == key), None)
@@ -72,14 +85,14 @@ def place(register: Register, job: Job, fetched: Fetched, rules: Rules) -> Place
         former = here["key"]
         keep_as = versioned_key(register, former, here, rules)
     first = all(one["published_at"] is None for one in (row, *known))  # a manifest may name what has gone since
-    return _placed(db, Placement(job.row, key, keep_as, bool(newer), former, first=first), fetched)
+    return _placed(register, Placement(job.row, key, keep_as, bool(newer), former, first=first), fetched)
 
 
-def _placed(db: sqlite3.Connection, placement: Placement, fetched: Fetched) -> Placement:
+def _placed(register: Register, placement: Placement, fetched: Fetched) -> Placement:
     """Record where a file is about to move."""
     place = placement.key, placement.keep_as, placement.superseded, placement.former, placement.closed
     text = orjson.dumps([*place, fetched_text(fetched)]).decode()
-    db.execute("UPDATE assets SET placing = ? WHERE asset = ?", (text, placement.row))
+    register.writes.add("UPDATE assets SET placing = column2 FROM ({}) WHERE asset = column1", placement.row, text)
     return placement
 
 
@@ -103,18 +116,23 @@ def forget_placing(db: sqlite3.Connection) -> None:
 def settle(db: sqlite3.Connection, endings: Sequence[Ending], rules: Rules, now: float) -> list[Finished]:
     """Record how jobs ended; returns the deliveries that this finished."""
     folders: dict[str, str] = {}
+    writes, families = Writes(db), Families(db, [end.job.row for end in endings if isinstance(end, Published)])
     for ending in endings:
+        if not isinstance(ending, Published) or ending.placement.closed:
+            writes.write()
+            families.clear()
         match ending:
             case Published() if ending.placement.closed:
                 _hold(db, ending, rules)
             case Published():
-                _publish(db, ending, rules, folders)
+                _publish(db, writes, families, ending, rules, folders)
             case Again():
                 _wait(db, ending, now)
             case GaveUp():
                 _give_up(db, ending, rules, now)
             case Dropped():
                 pass  # that it is not wanted was recorded as it was found
+    writes.write()
     db.executemany(
         "INSERT INTO folders(folder, template_id) VALUES (?, ?)"
         " ON CONFLICT DO UPDATE SET change = change + 1, template_id = excluded.template_id",
@@ -125,52 +143,55 @@ def settle(db: sqlite3.Connection, endings: Sequence[Ending], rules: Rules, now:
     return finish(db, [visual for (visual,) in visuals], rules, now)
 
 
-def _publish(db: sqlite3.Connection, done: Published, rules: Rules, folders: dict[str, str]) -> None:
+def _publish(
+    db: sqlite3.Connection, writes: Writes, families: Families, done: Published, rules: Rules, folders: dict[str, str]
+) -> None:
     """Record a visible file, and what that makes of the version it replaces.
 
     `folders` are those that have changed, each with the template of the file that came last.
     """
-    rows = siblings(db, done.job.row)
+    rows = families.take(done.job.row)
+    if rows is None:
+        writes.write()
+        rows = siblings(db, done.job.row)
     before = next(row for row in rows if row["asset"] == done.job.row)
     folder = done.key.rpartition("/")[0] if done.files is None else None
     same = (before["key"], before["sha256"]) == (done.key, done.fetched.sha256) and has_file(db, before)
-    values = (
-        done.key, folder, done.fetched.type, done.fetched.bytes, done.fetched.sha256,
-        without_query(done.fetched.url), before["published_at"] if same else done.at,
-        done.job.attempts + done.fetched.attempts, 0 if done.job.held else before["held"], done.job.row,
-    )  # fmt: skip
-    db.execute(
+    writes.add(
         "UPDATE assets SET state = 'published', reason = '', placing = NULL, failing_since = NULL, lost_at = NULL,"
-        " key = ?, folder = ?, type = ?, bytes = ?, sha256 = ?, source_url = ?, published_at = ?, attempts = ?,"
-        " held = ? WHERE asset = ?",
-        values,
-    )
+        " key = column2, folder = column3, type = column4, bytes = column5, sha256 = column6, source_url = column7,"
+        " published_at = column8, attempts = column9, held = column10 FROM ({}) WHERE asset = column1",
+        done.job.row, done.key, folder, done.fetched.type, done.fetched.bytes, done.fetched.sha256,
+        without_query(done.fetched.url), before["published_at"] if same else done.at,
+        done.job.attempts + done.fetched.attempts, 0 if done.job.held else before["held"],
+    )  # fmt: skip
     if done.files is not None:
         total = sum(file.bytes for file in done.files)
         row = (done.job.row, done.key, files_text(done.files), len(done.files), total, done.archive_key)
         db.execute("INSERT OR REPLACE INTO exports VALUES (?, ?, ?, ?, ?, ?, 0, NULL)", row)
     elif folder is not None:
-        _keep(db, done.key, done.placement.keep_as)
         folders[folder] = done.job.asset.template.id
-        if len(rows) > 1:
-            _leave_one_published(db, before["visual"], done, rules)
-        if (kept := done.placement.keep_as) is not None:  # the version that it was kept for may have gone meanwhile
-            withdraw(db, done.job.row, kept, kept.rpartition("/")[0])
+        kept = done.placement.keep_as
+        if len(rows) > 1 or kept is not None or _is_to_go(db, done.key):
+            writes.write()
+            families.clear()
+            _keep(db, done.key, kept)
+            if len(rows) > 1:
+                _leave_one_published(db, before["visual"], done, rules)
+            if kept is not None:  # the version that it was kept for may have gone meanwhile
+                withdraw(db, done.job.row, kept, kept.rpartition("/")[0])
     if not same:
         happenings.published(db, rules, done)
     if closed_design(db, before["design"], rules):  # since it was placed, before a crash perhaps
         look_again(db, before["design"])
 
 
+def _is_to_go(db: sqlite3.Connection, key: str) -> bool:
+    return db.execute("SELECT 1 FROM removals WHERE key = ?", (key,)).fetchone() is not None
+
+
 def _keep(db: sqlite3.Connection, *here: str | None) -> None:
     """Have files not removed that were to be: others are there now."""
-    if (
-        db.execute(
-            "SELECT 1 FROM removals WHERE key = ? UNION ALL SELECT 1 FROM removals WHERE key = ?", here
-        ).fetchone()
-        is None
-    ):
-        return
     db.execute(  # it may have been set aside in time; where it is needed and not there, it is fetched again
         "UPDATE assets SET held = 1 WHERE held = 2 AND asset IN (SELECT asset FROM removals WHERE key IN (?, ?))", here
     )

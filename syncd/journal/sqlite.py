@@ -33,7 +33,6 @@ from syncd.journal import (
 )
 from syncd.journal.commits import Commits
 from syncd.journal.holding import SqliteHolding
-from syncd.journal.keys import Register
 from syncd.journal.outbox import Outbox
 from syncd.journal.rows import DELIVERY, JOB, delivery_of, index_of, job_of
 from syncd.journal.schema import connect
@@ -133,12 +132,7 @@ class SqliteJournal:
 
     async def place(self, fetched: Sequence[tuple[Job, Fetched]], rules: Rules) -> Sequence[Placement | str]:
         """For each fetched file its place in the tree, or why it is no longer wanted."""
-
-        def work(db: sqlite3.Connection) -> list[Placement | str]:
-            register = Register(db, rules.naming)
-            return [placing.place(register, job, file, rules) for job, file in fetched]
-
-        return await self._ask(work)
+        return await self._ask(lambda db: placing.place(db, fetched, rules))
 
     async def interrupted(self) -> Sequence[tuple[Job, Fetched, Placement]]:
         """Placements that a crash left open: their files may have moved or not."""

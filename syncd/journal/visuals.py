@@ -16,7 +16,7 @@ NEWER_ANNOUNCED = "a newer version was announced"
 NEWER_PUBLISHED = "a newer version is published"
 NEWER_HERE = "a newer version is held"
 
-_LOOKED_UP = 128  # identities at once
+_LOOKED_UP = 128  # identities or assets at once
 
 
 def visual_of(db: sqlite3.Connection, asset: Asset) -> tuple[int | None, Sequence[str]]:
@@ -105,6 +105,33 @@ def siblings(db: sqlite3.Connection, asset: int) -> list[sqlite3.Row]:
     """
     query = f"SELECT {_PLACED} FROM assets WHERE visual = (SELECT visual FROM assets WHERE asset = ?)"  # noqa: S608 - from above
     return _ordered(db.execute(query, (asset,)).fetchall())
+
+
+class Families:
+    """The versions of the visuals of some assets, as `siblings` gives them, looked up together.
+
+    Each visual's are given once: what is done then may change them.
+    """
+
+    def __init__(self, db: sqlite3.Connection, assets: Sequence[int]) -> None:
+        self._rows: dict[int, list[sqlite3.Row]] = {}
+        self._visuals: dict[int, int] = {}
+        for start in range(0, len(assets), _LOOKED_UP):
+            some = assets[start : start + _LOOKED_UP]
+            marks = ", ".join("?" * len(some))
+            query = f"SELECT {_PLACED} FROM assets WHERE visual IN (SELECT visual FROM assets WHERE asset IN ({marks}))"  # noqa: S608 - from above
+            for row in db.execute(query, some).fetchall():
+                self._rows.setdefault(row["visual"], []).append(row)
+                self._visuals[row["asset"]] = row["visual"]
+
+    def take(self, asset: int) -> list[sqlite3.Row] | None:
+        """Give an asset and its siblings, None where they have to be looked up anew."""
+        rows = self._rows.pop(self._visuals.get(asset, 0), None)
+        return None if rows is None else _ordered(rows)
+
+    def clear(self) -> None:
+        """Forget them, as others may have changed."""
+        self._rows.clear()
 
 
 def _ordered(rows: list[sqlite3.Row]) -> list[sqlite3.Row]:
