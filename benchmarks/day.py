@@ -43,8 +43,12 @@ def stage(setting: Setting) -> Iterator[Contest]:
         requests = setting.folder / "requests"
 
         def day(folder: Path) -> Figures:
-            load.write(requests, _deliveries(wanted, number, f"http://127.0.0.1:{port}", setting.seed))
+            url = f"http://127.0.0.1:{port}"
             with syncd(folder, abyssale=f'templates = ["*", "!{_FILTERED}"]') as daemon:
+                load.write(requests, signed([announcement(wanted[0], url)]))
+                load.post(daemon.port, requests)
+                daemon.until_indexed(assets=1)  # the first download loads what all of them need
+                load.write(requests, _deliveries(wanted, number, url, setting.seed))
                 samples = _Samples(daemon.pid)
                 with samples.taken():
                     said = load.post(daemon.port, requests)
