@@ -137,7 +137,8 @@ def fetched_of(text: str) -> Fetched:
 def index_of(db: sqlite3.Connection) -> tuple[Iterator[FolderLine], Iterator[dict[str, Any]]]:
     """What the index names, read as asked for: folders in order of path, exports in order of publication.
 
-    A folder without a manifest on disk, its first or the one that has just gone, is not among them.
+    A folder without a manifest on disk, its first or the one that has just gone, is not among them. One whose
+    files have gone is, with what its manifest says, until that is written anew.
     """
     folders = db.execute(
         "SELECT * FROM folders WHERE sequence > 0 AND written > 0"

@@ -114,20 +114,20 @@ class Families:
     """
 
     def __init__(self, db: sqlite3.Connection, assets: Sequence[int]) -> None:
-        self._rows: dict[int, list[sqlite3.Row]] = {}
+        self._rows: dict[int, dict[int, sqlite3.Row]] = {}  # of each visual, by asset: one look may find some again
         self._visuals: dict[int, int] = {}
         for start in range(0, len(assets), _LOOKED_UP):
             some = assets[start : start + _LOOKED_UP]
             marks = ", ".join("?" * len(some))
             query = f"SELECT {_PLACED} FROM assets WHERE visual IN (SELECT visual FROM assets WHERE asset IN ({marks}))"  # noqa: S608 - from above
             for row in db.execute(query, some).fetchall():
-                self._rows.setdefault(row["visual"], []).append(row)
+                self._rows.setdefault(row["visual"], {})[row["asset"]] = row
                 self._visuals[row["asset"]] = row["visual"]
 
     def take(self, asset: int) -> list[sqlite3.Row] | None:
         """Give an asset and its siblings, None where they have to be looked up anew."""
         rows = self._rows.pop(self._visuals.get(asset, 0), None)
-        return None if rows is None else _ordered(rows)
+        return None if rows is None else _ordered(list(rows.values()))
 
     def clear(self) -> None:
         """Forget them, as others may have changed."""

@@ -39,7 +39,7 @@ class Admin:
         for look in self._looks:
             look.cancel()
         await asyncio.gather(*self._looks, return_exceptions=True)
-        self._desk.thread.shutdown()
+        await asyncio.to_thread(self._desk.thread.shutdown, cancel_futures=True)
 
     def begin(
         self,

@@ -59,7 +59,7 @@ class Pour:
 
     async def let_through(self) -> None:
         """Wait until no pour goes on, or one that has gone on for too long to be waited for."""
-        while self._goes_on() and self._looked_at - self._began < _PATIENCE:
+        while self._goes_on() and self._looked_at - self._began < _PATIENCE:  # noqa: ASYNC110 - nothing tells of its end
             await asyncio.sleep(_LULL)
 
     def _goes_on(self) -> bool:

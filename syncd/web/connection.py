@@ -18,7 +18,7 @@ from syncd.web.request import Malformed
 from syncd.web.service import Service
 
 _KEEP_ALIVE = 75.0  # seconds between two requests; more than the usual 60 of a reverse proxy
-_UNREAD = 75.0  # seconds in which the client of a stream takes none of it
+_UNREAD = 75.0  # seconds that the client of a stream has to take most of a piece
 _LINGERING = 2.0  # seconds that a refused request is read on, so that the client sees the answer
 
 
@@ -33,8 +33,8 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_asked", "_deadline", "_gone", "_idle", "_incoming", "_lingers", "_loop", "_service", "_stream", "_timeout",
-        "_timer", "_unread", "begun", "closing", "host", "transport",
+        "_asked", "_coming", "_deadline", "_gone", "_idle", "_incoming", "_lingers", "_loop", "_service", "_stream",
+        "_timeout", "_timer", "_unread", "begun", "closing", "host", "transport",
     )  # fmt: skip
 
     def __init__(
@@ -54,6 +54,7 @@ class Connection(asyncio.Protocol):
         self._lingers = False  # the last answer is given, and what still comes is dropped
         self._idle = False  # nothing is wrong if no request comes for a while
         self._stream: Stream | None = None  # the answer in hand, which goes on
+        self._coming: asyncio.Future[bytes] | None = None  # its next piece
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -133,7 +134,7 @@ class Connection(asyncio.Protocol):
         try:
             begun = incoming.read()
         except Malformed as malformed:
-            self._refuse(Refused("malformed", ascii(str(malformed))[:200]), broken=True)
+            self._refuse(Refused("malformed", str(malformed)[:200]), broken=True)
             return
         except Exception as bug:  # noqa: BLE001 - the client is to hear of it
             self._send(self._service.fail(bug), broken=True)
@@ -182,9 +183,12 @@ class Connection(asyncio.Protocol):
     def _stream_on(self) -> None:
         """Ask for the next piece of a stream, unless the client has to read first."""
         if self._stream is not None and not self._unread:
-            self._stream.following().add_done_callback(self._pass_on)
+            self._coming = self._stream.following()
+            self._coming.add_done_callback(self._pass_on)
 
     def _pass_on(self, coming: asyncio.Future[bytes]) -> None:
+        if self._stream is None:  # whoever wanted it has gone
+            return
         try:
             piece = coming.result()
         except (Exception, asyncio.CancelledError) as bug:  # noqa: BLE001 - the client is to see that there is no end
@@ -199,6 +203,9 @@ class Connection(asyncio.Protocol):
 
     def _end_stream(self) -> None:
         self._stream = None
+        if self._coming is not None:
+            self._coming.cancel()  # nobody is to read for who has gone
+            self._coming = None
         self._turn(last=self.closing or not self._incoming.keep or self._speaks_old, clear=True)
 
     def _turn(self, *, last: bool, clear: bool) -> None:

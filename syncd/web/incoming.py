@@ -80,7 +80,9 @@ class Incoming:
             self._read()
         except httptools.HttpParserCallbackError as error:
             raise error.__context__ or error from None  # as it was raised below
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+        except httptools.HttpParserUpgrade as error:
+            raise Malformed("it asks for another protocol") from error
+        except httptools.HttpParserError as error:
             raise Malformed(str(error)) from error
         return begun
 

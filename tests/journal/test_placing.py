@@ -1,7 +1,7 @@
 import pytest
 from journal.press import START, banner, download, export, index_of, press_at, rules
 
-from syncd.journal import Again, Placement, Published, auditing, repairing
+from syncd.journal import Again, Placement, Published, auditing, repairing, visuals
 from syncd.journal.orders import order
 from syncd.model import ExportFile, FolderLine, Retry, Template, TemplateStatus
 
@@ -128,6 +128,24 @@ async def test_a_kept_version_does_not_take_the_name_of_another_visual(keeper):
     kept = set(keeper.tree) - {KEY, "Spring sale/square/a.v1.png"}
     assert [key.partition("~")[0] for key in kept] == ["Spring sale/square/a.v1"]
     assert keeper.named() == keeper.tree
+
+
+async def test_versions_that_became_one_visual_after_they_were_claimed_are_each_counted_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(visuals, "_LOOKED_UP", 2)
+    async with press_at(tmp_path / "journal.db", rules(keep_versions=4)) as press:
+        await published(press, 3, 4)
+        await press.announce(banner(version=2))
+        await press.announce(banner("b9", "", 1))
+        await press.announce(*(banner(f"f{n}", f"g{n}", filename=f"f{n}.png") for n in range(2)))
+        jobs = {job.asset.id: job for job in await press.jobs()}
+        await press.announce(banner("b9", "s1", 1))
+        order_of_arrival = [jobs["b9"], jobs["f0"], jobs["f1"], jobs["b1"]]
+        fetched = [(job, download(job.asset)) for job in order_of_arrival]
+        placed = await press.journal.place(fetched, press.rules)
+        steps = [(job, file, place) for (job, file), place in zip(fetched, placed, strict=True)]
+        await press.journal.settle([press.ending(step) for step in steps], press.rules, press.now)
+        kept = press.rows("SELECT version FROM assets WHERE platform_id IN ('b1', 'b9') AND folder IS NOT NULL")
+        assert sorted(version for (version,) in kept) == [1, 2, 3, 4]
 
 
 async def test_the_same_content_is_not_kept_twice(keeper):
