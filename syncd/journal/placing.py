@@ -26,7 +26,6 @@ from syncd.journal.visuals import (
     order_of,
     rerank,
     retire,
-    siblings,
     supersede,
     thin,
     versions,
@@ -38,7 +37,8 @@ from syncd.model import Fetched, Job, held_key
 
 def place(db: sqlite3.Connection, fetched: Sequence[tuple[Job, Fetched]], rules: Rules) -> list[Placement | str]:
     """Decide where fetched files go, one after the other, and record it; or say why one is not wanted any more."""
-    register, families = Register(db, rules.naming), Families(db, [job.row for job, _ in fetched])
+    register = Register(db, rules.naming)
+    families = Families(db, [job.row for job, _ in fetched], register.write)
     placed = [_place(register, families, job, file, rules) for job, file in fetched]
     register.write()
     return placed
@@ -47,9 +47,6 @@ def place(db: sqlite3.Connection, fetched: Sequence[tuple[Job, Fetched]], rules:
 def _place(register: Register, families: Families, job: Job, fetched: Fetched, rules: Rules) -> Placement | str:
     """Decide where a file goes, against what is visible at this moment or may be after a crash."""
     db, known = register.db, families.take(job.row)
-    if known is None:
-        register.write()
-        known = siblings(db, job.row)
     row = next((row for row in known if row["asset"] == job.row), None)
     if row is not None and row["state"] == "held":
         return str(row["reason"])  # its earlier file was taken back meanwhile
@@ -116,11 +113,11 @@ def forget_placing(db: sqlite3.Connection) -> None:
 def settle(db: sqlite3.Connection, endings: Sequence[Ending], rules: Rules, now: float) -> list[Finished]:
     """Record how jobs ended; returns the deliveries that this finished."""
     folders: dict[str, str] = {}
-    writes, families = Writes(db), Families(db, [end.job.row for end in endings if isinstance(end, Published)])
+    writes = Writes(db)
+    families = Families(db, [end.job.row for end in endings if isinstance(end, Published)], writes.write)
     for ending in endings:
         if not isinstance(ending, Published) or ending.placement.closed:
-            writes.write()
-            families.clear()
+            families.forget()
         match ending:
             case Published() if ending.placement.closed:
                 _hold(db, ending, rules)
@@ -151,9 +148,6 @@ def _publish(
     `folders` are those that have changed, each with the template of the file that came last.
     """
     rows = families.take(done.job.row)
-    if rows is None:
-        writes.write()
-        rows = siblings(db, done.job.row)
     before = next(row for row in rows if row["asset"] == done.job.row)
     folder = done.key.rpartition("/")[0] if done.files is None else None
     same = (before["key"], before["sha256"]) == (done.key, done.fetched.sha256) and has_file(db, before)
@@ -173,8 +167,7 @@ def _publish(
         folders[folder] = done.job.asset.template.id
         kept = done.placement.keep_as
         if len(rows) > 1 or kept is not None or _is_to_go(db, done.key):
-            writes.write()
-            families.clear()
+            families.forget()
             _keep(db, done.key, kept)
             if len(rows) > 1:
                 _leave_one_published(db, before["visual"], done, rules)

@@ -7,7 +7,7 @@ stored. Where the files of a visual lie is the business of `keys`.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from syncd.journal import Rules
 from syncd.model import Asset, rank
@@ -110,10 +110,13 @@ def siblings(db: sqlite3.Connection, asset: int) -> list[sqlite3.Row]:
 class Families:
     """The versions of the visuals of some assets, as `siblings` gives them, looked up together.
 
-    Each visual's are given once: what is done then may change them.
+    Each visual's are given once: what is done then may change them. Before they are looked up anew, `write` is
+    called for what is still to be written.
     """
 
-    def __init__(self, db: sqlite3.Connection, assets: Sequence[int]) -> None:
+    def __init__(self, db: sqlite3.Connection, assets: Sequence[int], write: Callable[[], None]) -> None:
+        self._db = db
+        self._write = write
         self._rows: dict[int, dict[int, sqlite3.Row]] = {}  # of each visual, by asset: one look may find some again
         self._visuals: dict[int, int] = {}
         for start in range(0, len(assets), _LOOKED_UP):
@@ -124,13 +127,17 @@ class Families:
                 self._rows.setdefault(row["visual"], {})[row["asset"]] = row
                 self._visuals[row["asset"]] = row["visual"]
 
-    def take(self, asset: int) -> list[sqlite3.Row] | None:
-        """Give an asset and its siblings, None where they have to be looked up anew."""
+    def take(self, asset: int) -> list[sqlite3.Row]:
+        """Give an asset and its siblings."""
         rows = self._rows.pop(self._visuals.get(asset, 0), None)
-        return None if rows is None else _ordered(list(rows.values()))
+        if rows is not None:
+            return _ordered(list(rows.values()))
+        self._write()
+        return siblings(self._db, asset)
 
-    def clear(self) -> None:
-        """Forget them, as others may have changed."""
+    def forget(self) -> None:
+        """Write, and look up anew from now on: others are about to change."""
+        self._write()
         self._rows.clear()
 
 
