@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.contest import BenchmarkError, until
 from benchmarks.processes import serving
+from syncd.demo.ports import free_port
 
 _CONFIG = """\
 daemon off;
@@ -36,13 +37,6 @@ http {{
   }}
 }}
 """
-
-
-def free_port() -> int:
-    """A port that was free a moment ago, for servers that can't choose and tell."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until_open(port: int) -> None:

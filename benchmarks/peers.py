@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.deliveries import SECRET
-from benchmarks.origin import free_port, until_open
+from benchmarks.origin import until_open
 from benchmarks.processes import run, serving
+from syncd.demo.ports import free_port
 
 _PACKAGES = {
     "nginx": "nginx-light",

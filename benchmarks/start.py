@@ -15,9 +15,10 @@ from pathlib import Path
 from benchmarks.contest import Contender, Contest, Figures, Goal, Setting
 from benchmarks.daemon import syncd
 from benchmarks.history import fill
-from benchmarks.origin import free_port, until_open
+from benchmarks.origin import until_open
 from benchmarks.peers import webhook
 from benchmarks.processes import fine_cpu_seconds, memory, serving
+from syncd.demo.ports import free_port
 
 ABOUT = "start and idleness, with an empty and with a full journal"
 PEERS = ("webhook",)

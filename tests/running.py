@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ from typing import Any
 import aiohttp
 from nursery import Child, born
 
+from syncd.demo.ports import free_port
 from syncd.demo.send import deliver
 
 SECRET = "whsec_" + "5" * 64
@@ -60,14 +60,6 @@ format = "json"
 """
 
 
-def free_port(*taken: int) -> int:
-    """A port that was free a moment ago, and none of `taken`; only for what must be known before the daemon runs."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-        return free_port(*taken) if port in taken else port  # while this one is bound, another is found
-
-
 class Running:
     """One daemon process below `folder`, and the questions that tests ask of it.
 
@@ -81,7 +73,7 @@ class Running:
         self.root = folder / "mirror"
         self.config = folder / "config" / "sync.toml"
         self.port = free_port()
-        self.admin = free_port(self.port)
+        self.admin = free_port()
         self.log = folder / "log"
         self.process: Child | asyncio.subprocess.Process
         self.session: aiohttp.ClientSession

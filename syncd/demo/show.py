@@ -11,7 +11,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ import aiohttp
 
 from syncd.demo import payloads
 from syncd.demo.artwork import archive, artwork
+from syncd.demo.ports import free_port
 from syncd.demo.send import deliver
 from syncd.demo.stage import Stage
 from syncd.errors import SyncdError
@@ -81,7 +81,7 @@ class _Show:
         self.root = folder / "mirror"
         self.config = folder / "config" / "sync.toml"
         self.log = folder / "daemon.log"
-        self.port, self.admin = _free_ports()
+        self.port, self.admin = free_port(), free_port()
         self.secret = f"whsec_{secrets.token_hex(32)}"
         self.session: aiohttp.ClientSession
         self.stage: Stage
@@ -280,10 +280,3 @@ def _print_folder(folder: Path, indent: str) -> None:
 
 async def _now(value: bool) -> bool:  # noqa: FBT001 - a value on its way
     return value
-
-
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as other:  # both at once, or they could be the same
-        for probe in (one, other):
-            probe.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]

@@ -6,7 +6,9 @@ import socket
 
 import pytest
 from cli.command import process, write_config
-from running import SECRET, free_port, running
+from running import SECRET, running
+
+from syncd.demo.ports import free_port
 
 
 @pytest.fixture

@@ -18,10 +18,11 @@ import typer
 from cli.test_examples import TREE, parses, parts_of
 from docs.pages import PATIENCE, REPOSITORY, Call, agrees, blocks, calls, pages, shell
 from origin import Origin, ok, status
-from running import SECRET, Running, free_port
+from running import SECRET, Running
 
 from syncd.config import template
 from syncd.demo import payloads
+from syncd.demo.ports import free_port
 from syncd.demo.send import deliver
 
 PAGES = {page.name: page for page in pages()}
@@ -195,10 +196,8 @@ class Service(Walk):
 
 @needs_tools
 async def test_the_readme_leads_to_a_first_event(tmp_path):
-    port = free_port()
-    admin = free_port(port)
     async with shell(tmp_path, {}) as there:
-        await Beginning(there, port, admin, free_port(port, admin)).follow(PAGES["README.md"])
+        await Beginning(there, free_port(), free_port(), free_port()).follow(PAGES["README.md"])
 
 
 CONFIG = {

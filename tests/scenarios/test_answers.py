@@ -11,9 +11,10 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from intake.receiver import exchange, post, read_answer, signature
-from running import SECRET, free_port, running
+from running import SECRET, running
 
 from syncd.demo import artwork, payloads
+from syncd.demo.ports import free_port
 from syncd.demo.send import deliver
 from syncd.demo.stage import Stage
 

@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from running import PATIENCE, SECRET, Running, free_port, running
+from running import PATIENCE, SECRET, Running, running
 
 from syncd.demo import artwork, payloads
+from syncd.demo.ports import free_port
 from syncd.demo.stage import Stage
 
 

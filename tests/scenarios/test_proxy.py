@@ -7,9 +7,10 @@ import sys
 import pytest
 from origin import PNG, Origin, head, ok, status
 from proxy import Proxy, certificate
-from running import free_port, running
+from running import running
 
 from syncd.demo import payloads
+from syncd.demo.ports import free_port
 
 PASSWORD = "s3cret%2Fword"
 NAME = "cdn.example.com"

@@ -15,9 +15,10 @@ import pytest
 from intake.receiver import exchange, post, read_answer, signature
 from origin import Origin, head
 from prometheus_client.parser import text_string_to_metric_families
-from running import SECRET, free_port, running
+from running import SECRET, running
 
 from syncd.demo import artwork, payloads
+from syncd.demo.ports import free_port
 from syncd.demo.stage import Fault, Stage
 
 WITHIN = 2.0
