@@ -1,7 +1,7 @@
 """From a response to a verified temp file: bounded, timed, judged by its content.
 
-A body of one piece takes one way to a thread, where it is hashed and written without holding up
-the loop; of a larger one a piece is hashed and, beside that, written while the next one arrives.
+The beginning, for most files all of it, takes one way to a thread, where it is hashed and written
+without holding up the loop. What follows is hashed and, beside that, written while more arrives.
 What a cut leaves behind for the next attempt is decided here, what it looks like on the disk is `part`'s.
 """
 
@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import aiohttp
 from aiofiles.threadpool import wrap
 
+from syncd.mirror.behind import Behind, Work
 from syncd.mirror.content import HEAD, identify
 from syncd.mirror.limits import Bandwidth
 from syncd.mirror.part import Part, PartFile
@@ -24,8 +26,8 @@ from syncd.model import Kind
 if TYPE_CHECKING:
     from _hashlib import HASH
 
-PIECE = 512 << 10
-"""Bytes hashed and written at once. A download holds two of them, and aiohttp's buffer."""
+BEGINNING = 512 << 10
+"""Bytes collected before the first ones are written: most files have no more."""
 PATIENCE = 60.0
 """Seconds spent waiting for the server after which its average rate has to be above SLOWEST."""
 SLOWEST = 1024
@@ -51,7 +53,7 @@ async def save(
     arrival = _Arrival(response, part.received, max_size, bandwidth)
     try:
         _check_size(part.length or 0, max_size)
-        if (rest := (part.length or 0) - part.received) > PIECE:
+        if (rest := (part.length or 0) - part.received) > BEGINNING:
             part.check_space(rest)
         await _take(arrival, part, declared, kind)
         part.verify()
@@ -63,18 +65,17 @@ async def save(
 
 async def _take(arrival: _Arrival, part: Part, declared: str, kind: Kind) -> None:
     """Write what arrives, up to a fault; no beginning that is too short to tell, or not what was announced."""
-    piece = await arrival.piece()
+    beginning = await arrival.beginning()
     if not part.received:
-        if arrival.fault is not None and len(piece) < HEAD:
+        if arrival.fault is not None and len(beginning) < HEAD:
             raise arrival.fault
-        if not piece:
+        if not beginning:
             raise Setback("an empty body")
-        part.type = identify(bytes(piece[:HEAD]), declared, kind)
-    with part.open() as file:
-        if arrival.ended:
-            await asyncio.get_running_loop().run_in_executor(None, file.finish, piece)
-        else:
-            await _write_behind(file, part.digests, piece, arrival)
+        part.type = identify(bytes(beginning[:HEAD]), declared, kind)
+    await _to_its_end(partial(part.append, beginning))
+    if not arrival.ended:
+        with part.open() as file:
+            await _write_behind(file, part.digests, arrival)
     if arrival.fault is not None:
         raise arrival.fault
 
@@ -96,22 +97,20 @@ class _Arrival:
         self.ended = False
         self.fault: aiohttp.ClientError | TimeoutError | None = None
 
-    async def piece(self) -> bytes | bytearray:
-        """Collect the next PIECE bytes; fewer only at the end, none after it."""
-        if self.ended:
-            return b""
-        piece: bytes | bytearray = await self._read(PIECE)
-        if not self.ended and len(piece) < PIECE:
-            piece = bytearray(piece)
-            while not self.ended and len(piece) < PIECE:
-                piece += await self._read(PIECE - len(piece))
-        return piece
+    async def beginning(self) -> bytes | bytearray:
+        """Collect the first BEGINNING bytes or somewhat more; fewer only where that is all."""
+        beginning: bytes | bytearray = await self.piece()
+        if not self.ended and len(beginning) < BEGINNING:
+            beginning = bytearray(beginning)
+            while not self.ended and len(beginning) < BEGINNING:
+                beginning += await self.piece()
+        return beginning
 
-    async def _read(self, most: int) -> bytes:
+    async def piece(self) -> bytes:
         """Wait for some bytes, none at the end. Their coming is timed; our own disk and bandwidth limit don't count."""
         began = time.monotonic()
         try:
-            chunk = await self._content.read(most)
+            chunk = await self._content.readany()
         except (aiohttp.ClientError, TimeoutError) as fault:
             self.fault = fault
             chunk = b""
@@ -126,17 +125,31 @@ class _Arrival:
         return chunk
 
 
-async def _write_behind(file: PartFile, digests: Sequence[HASH], piece: bytes | bytearray, arrival: _Arrival) -> None:
-    """Write and hash piece after piece, each digest in a thread of its own, while the next one arrives."""
-    loop, behind = asyncio.get_running_loop(), wrap(file)
-    while piece:
-        hashing = [loop.run_in_executor(None, digest.update, piece) for digest in digests]
-        working = asyncio.gather(behind.write(piece), *hashing)
-        try:
-            piece = await arrival.piece()
-        finally:
-            await working
-    await behind.close()  # a network share may take its time, and tells of a full disk only here
+async def _write_behind(file: PartFile, digests: Sequence[HASH], arrival: _Arrival) -> None:
+    """Write and hash what else arrives, each digest in a thread of its own."""
+    written = wrap(file)
+    async with Behind(written.writelines, *map(_hashing, digests)) as behind:
+        while piece := await arrival.piece():
+            await behind.put(piece)
+    await written.close()  # a network share may take its time, and tells of a full disk only here
+
+
+def _hashing(digest: HASH) -> Work:
+    def update(pieces: Iterator[bytes]) -> None:
+        for piece in pieces:
+            digest.update(piece)
+
+    return lambda pieces: asyncio.to_thread(update, pieces)
+
+
+async def _to_its_end(work: Callable[[], None]) -> None:
+    """Work in a thread, and wait for its end where the task is cancelled, too: only then can its file be discarded."""
+    turn = asyncio.get_running_loop().run_in_executor(None, work)
+    try:
+        await asyncio.shield(turn)
+    except asyncio.CancelledError:
+        await asyncio.wait((turn,))
+        raise
 
 
 def _check_size(size: int, max_size: int) -> None:

@@ -13,7 +13,7 @@ import io
 import os
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,6 +110,13 @@ class Part:
         """Open the file for what comes next, a new one at the beginning. Raises StoreUnavailable."""
         return PartFile(self, self._min_free)
 
+    def append(self, data: ReadableBuffer) -> None:
+        """Hash and write what comes next, from opening to closing the file. Raises StoreUnavailable."""
+        with self.open() as file:
+            for digest in self.digests:
+                digest.update(data)
+            file.write(data)
+
     def verify(self) -> None:
         """Raise Setback unless what is here is all that was promised, over however many answers it came."""
         if self.length is not None and self.received != self.length:
@@ -197,12 +204,10 @@ class PartFile(io.FileIO):
                 raise self._unusable(error) from error
         return size
 
-    def finish(self, data: ReadableBuffer) -> None:
-        """Hash and write the last of it, and close: one way to a thread is enough for a small file."""
-        for digest in self._part.digests:
-            digest.update(data)
-        self.write(data)
-        self.close()
+    def writelines(self, pieces: Iterable[ReadableBuffer], /) -> None:
+        """Write all of each piece."""
+        for piece in pieces:
+            self.write(piece)
 
     def close(self) -> None:
         """Close it; a network share tells of a full disk only here."""

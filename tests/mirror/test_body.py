@@ -44,7 +44,7 @@ def etag(content: bytes, **headers: object) -> dict[str, object]:
     return {"ETag": f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"', **headers}
 
 
-@pytest.mark.parametrize("size", [1, 256 << 10, body.PIECE - 1, body.PIECE, body.PIECE + 1, len(LARGE)])
+@pytest.mark.parametrize("size", [1, 256 << 10, body.BEGINNING - 1, body.BEGINNING, body.BEGINNING + 1, len(LARGE)])
 @pytest.mark.parametrize("pack", [ok, chunked])
 async def test_a_body_of_any_size_is_kept_to_the_byte(tmp_path, size, pack):
     content = LARGE[:size]
@@ -109,21 +109,28 @@ async def test_a_cancelled_download_leaves_nothing(tmp_path):
     assert not (tmp_path / "a").exists()
 
 
-async def test_a_small_download_that_is_cancelled_before_it_is_written_leaves_nothing(tmp_path):
-    loop, free = asyncio.get_running_loop(), threading.Event()
-    loop.set_default_executor(ThreadPoolExecutor(1))
-    loop.run_in_executor(None, free.wait)
-    saving = asyncio.create_task(saved(ok(), tmp_path / "a"))
+@pytest.mark.parametrize("content", [PNG, LARGE])
+async def test_a_download_that_is_cancelled_before_it_is_written_leaves_nothing(tmp_path, content):
+    loop, free, waits = asyncio.get_running_loop(), threading.Event(), asyncio.Event()
+
+    class OneThread(ThreadPoolExecutor):
+        def submit(self, *work):
+            waits.set()
+            return super().submit(*work)
+
+    threads = OneThread(1)
+    ThreadPoolExecutor.submit(threads, free.wait)
+    loop.set_default_executor(threads)
+    saving = asyncio.create_task(saved(ok(content), tmp_path / "a"))
     try:
         async with asyncio.timeout(5):
-            while not (tmp_path / "a").exists():
-                await asyncio.sleep(0)
+            await waits.wait()
         saving.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await saving
     finally:
         free.set()
-    await loop.shutdown_default_executor()
+    with pytest.raises(asyncio.CancelledError):
+        await saving
+    await loop.shutdown_default_executor()  # a larger one is removed in a thread
     assert list(tmp_path.iterdir()) == []
 
 
@@ -173,6 +180,6 @@ async def test_exactly_max_size_is_fine(tmp_path):
 
 
 async def test_a_wrong_file_is_refused_by_its_beginning(tmp_path):
-    page = b"<html>" + bytes(body.PIECE)
+    page = b"<html>" + bytes(body.BEGINNING)
     with pytest.raises(Setback, match="HTML"):
         await saved(then_silence(head(Content_Length=1 << 30), page), tmp_path / "a", max_size=2 << 30)
