@@ -9,16 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, NamedTuple, TypeVar
 
 from syncd.errors import JournalUnavailable
 
 Result = TypeVar("Result")
-Work = Callable[[sqlite3.Connection], Any]
+Item = TypeVar("Item")
 
 _IN_A_TURN = 16
+
+
+class _Asked(NamedTuple):
+    """A piece of work, and what it is to be done to: it gives a result for each of the items that it is handed."""
+
+    work: Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
+    item: Any
 
 
 class Commits:
@@ -32,7 +41,7 @@ class Commits:
         self._db = db
         self._loop = loop
         self._committed = committed
-        self._waiting: list[tuple[Work, asyncio.Future[Any]]] = []
+        self._waiting: list[tuple[_Asked, asyncio.Future[Any]]] = []
         self._committing: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
@@ -60,8 +69,17 @@ class Commits:
 
     def ask(self, work: Callable[[sqlite3.Connection], Result]) -> asyncio.Future[Result]:
         """Run `work` inside the next transaction; the result comes after its commit."""
-        answer: asyncio.Future[Result] = self._loop.create_future()
-        self._waiting.append((work, answer))
+        return self._ask(_Asked(lambda db, _: [work(db)], None))
+
+    def ask_all(
+        self, work: Callable[[sqlite3.Connection, Sequence[Item]], Sequence[Result]], item: Item
+    ) -> asyncio.Future[Result]:
+        """Run `work` as `ask` does, at once on this item and those for which it was asked right after that."""
+        return self._ask(_Asked(work, item))
+
+    def _ask(self, asked: _Asked) -> asyncio.Future[Any]:
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        self._waiting.append((asked, answer))
         if self._committing is None:
             self._committing = self._loop.create_task(self._commit_waiting(), name="journal commit")
         return answer
@@ -70,7 +88,7 @@ class Commits:
         while self._waiting:
             batch, self._waiting, began = self._waiting, [], self._loop.time()
             try:
-                results = await self._loop.run_in_executor(self.thread, self._commit, [work for work, _ in batch])
+                results = await self._loop.run_in_executor(self.thread, self._commit, [asked for asked, _ in batch])
             except Exception as error:  # noqa: BLE001 - it goes to everyone who waits for this commit
                 for _, answer in batch:
                     if not answer.done():
@@ -84,12 +102,14 @@ class Commits:
                     await asyncio.sleep(0)
         self._committing = None
 
-    def _commit(self, batch: list[Work]) -> list[Any]:
+    def _commit(self, batch: list[_Asked]) -> list[Any]:
         changes = self._db.total_changes
         try:
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                results = [work(self._db) for work in batch]
+                results: list[Any] = []
+                for work, some in groupby(batch, key=itemgetter(0)):
+                    results += work(self._db, [item for _, item in some])
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:

@@ -21,7 +21,7 @@ def bring_in(db: sqlite3.Connection, arrival: Arrival, assets: Sequence[Asset]) 
     known = [_delivery_of(db, asset) for asset in assets]
     if known and all(known):
         return Receipt(str(known[0]), duplicate=True)
-    return inbox.accept(db, arrival, *inbox.digests(arrival))
+    return inbox.accept(db, [arrival])[0]
 
 
 def _delivery_of(db: sqlite3.Connection, asset: Asset) -> str | None:

@@ -10,6 +10,8 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
 
 import orjson
 
@@ -17,54 +19,70 @@ from syncd.journal import Decision, Finished, Question, Rules, gates, happenings
 from syncd.journal.keys import Register, add_visual, key_of
 from syncd.journal.rows import asset_text, delivery_of
 from syncd.journal.visuals import rerank, revive, seen_before, versions, visual_of
+from syncd.journal.writes import write_all
 from syncd.model import Arrival, Asset, Delivery, Receipt, Template, TemplateStatus, rank
 
 SAME_BODY = 6 * 3600.0
 """A delivery without an id is a repetition when its body came within this many seconds."""
 
 _REVIEWED = 500  # assets that a status opens or closes at once; the rest follows
+_STORE = "INSERT OR IGNORE INTO deliveries(id, signed, source, body_sha256, hint, headers, body, received_at) {}"
 _READ = (
     "UPDATE deliveries SET read = 1, ask_at = NULL, event = column2, outcome = column3, reason = column4"
     " FROM ({}) WHERE seq = column1"
 )
 
 
-def accept(db: sqlite3.Connection, arrival: Arrival, body_sha256: bytes, signed: bytes | None) -> Receipt:
-    """Store a delivery, or find the one it repeats."""
-    name = arrival.platform_id or body_sha256.hex()
-    if arrival.platform_id is None:
-        known = db.execute(
-            "SELECT id FROM deliveries WHERE body_sha256 = ? AND received_at > ? AND source = ? ORDER BY seq LIMIT 1",
-            (body_sha256, 0.0 if arrival.caught_up else arrival.received_at - SAME_BODY, arrival.source),
-        ).fetchone()
-        if known is not None:
-            return Receipt(known[0], duplicate=True)
-        if db.execute("SELECT 1 FROM deliveries WHERE id = ?", (name,)).fetchone():
-            name = f"{name}.{arrival.received_at:.0f}"  # the same text again, long after: a delivery of its own
-    values = (
-        name, arrival.source, signed, body_sha256, arrival.hint,
+def accept(db: sqlite3.Connection, arrivals: Sequence[Arrival]) -> list[Receipt]:
+    """Store deliveries in their order, or find those that they repeat."""
+    receipts: list[Receipt] = []
+    for named, some in groupby(arrivals, key=lambda arrival: arrival.platform_id is not None):
+        if named:
+            receipts += _store(db, [_row(arrival, str(arrival.platform_id)) for arrival in some])
+        else:
+            receipts += [_accept_unnamed(db, arrival) for arrival in some]
+    return receipts
+
+
+def _accept_unnamed(db: sqlite3.Connection, arrival: Arrival) -> Receipt:
+    body_sha256 = hashlib.sha256(arrival.body).digest()
+    known = db.execute(
+        "SELECT id FROM deliveries WHERE body_sha256 = ? AND received_at > ? AND source = ? ORDER BY seq LIMIT 1",
+        (body_sha256, 0.0 if arrival.caught_up else arrival.received_at - SAME_BODY, arrival.source),
+    ).fetchone()
+    if known is not None:
+        return Receipt(known[0], duplicate=True)
+    name = body_sha256.hex()
+    if db.execute("SELECT 1 FROM deliveries WHERE id = ?", (name,)).fetchone():
+        name = f"{name}.{arrival.received_at:.0f}"  # the same text again, long after: a delivery of its own
+    return _store(db, [_row(arrival, name)])[0]
+
+
+def _row(arrival: Arrival, name: str) -> tuple[Any, ...]:
+    """The columns of a new delivery, with the digests of its body, and of what was signed where something was."""
+    signed = None
+    if arrival.signed_at is not None:
+        signed = hashlib.sha256(arrival.signed_at.encode() + b"." + arrival.body).digest()
+    return (
+        name, signed, arrival.source, hashlib.sha256(arrival.body).digest(), arrival.hint,
         orjson.dumps(arrival.headers).decode(), arrival.body, arrival.received_at,
     )  # fmt: skip
-    stored = db.execute(
-        "INSERT OR IGNORE INTO deliveries(id, source, signed, body_sha256, hint, headers, body, received_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        values,
+
+
+def _store(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> list[Receipt]:
+    """Store what is new, and find what the others repeat: by the platform's id, or by what was signed."""
+    (last,) = db.execute("SELECT max(seq) FROM deliveries").fetchone()
+    if write_all(db, _STORE, rows) == len(rows):
+        return [Receipt(row[0], duplicate=False) for row in rows]
+    query = (
+        "SELECT id, seq FROM deliveries WHERE id = ? UNION ALL SELECT id, seq FROM deliveries WHERE signed = ? LIMIT 1"
     )
-    if stored.rowcount:
-        return Receipt(name, duplicate=False)
-    (known_id,) = db.execute(
-        "SELECT id FROM deliveries WHERE id = ? UNION ALL SELECT id FROM deliveries WHERE signed = ? LIMIT 1",
-        (name, signed),
-    ).fetchone()
-    return Receipt(known_id, duplicate=True)
-
-
-def digests(arrival: Arrival) -> tuple[bytes, bytes | None]:
-    """SHA-256 of the body, and of what was signed where something was."""
-    body = hashlib.sha256(arrival.body).digest()
-    if arrival.signed_at is None:
-        return body, None
-    return body, hashlib.sha256(arrival.signed_at.encode() + b"." + arrival.body).digest()
+    receipts, told = [], set()
+    for name, signed, *_ in rows:
+        known, seq = db.execute(query, (name, signed)).fetchone()
+        receipts.append(Receipt(known, duplicate=seq <= (last or 0) or seq in told))
+        told.add(seq)
+    return receipts
 
 
 def decide(db: sqlite3.Connection, decisions: Sequence[Decision], rules: Rules, now: float) -> list[Finished]:

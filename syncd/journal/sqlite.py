@@ -70,7 +70,7 @@ class SqliteJournal:
 
     def accept(self, arrival: Arrival) -> asyncio.Future[Receipt]:
         """Store a delivery, or find that it is here already."""
-        stored = self._ask(lambda db: inbox.accept(db, arrival, *inbox.digests(arrival)))
+        stored = self._commits.ask_all(inbox.accept, arrival)
         stored.add_done_callback(self._say_if_new)
         return stored
 

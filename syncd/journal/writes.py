@@ -37,9 +37,16 @@ class Writes:
     def write(self) -> None:
         """Write the rows."""
         for statement, rows in self._rows.items():
-            for start in range(0, len(rows), _AT_ONCE):
-                some = rows[start : start + _AT_ONCE]
-                row = f"({', '.join('?' * len(some[0]))})"
-                listed = f"VALUES {', '.join([row] * len(some))}"
-                self._db.execute(statement.replace("{}", listed), list(chain.from_iterable(some)))
+            write_all(self._db, statement, rows)
         self._rows.clear()
+
+
+def write_all(db: sqlite3.Connection, statement: str, rows: Sequence[Sequence[Any]]) -> int:
+    """Write rows with a statement that has `{}` where a VALUES list belongs; returns how many it has changed."""
+    changed = 0
+    for start in range(0, len(rows), _AT_ONCE):
+        some = rows[start : start + _AT_ONCE]
+        row = f"({', '.join('?' * len(some[0]))})"
+        listed = f"VALUES {', '.join([row] * len(some))}"
+        changed += db.execute(statement.replace("{}", listed), list(chain.from_iterable(some))).rowcount
+    return changed
