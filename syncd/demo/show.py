@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from syncd.demo.stage import Stage
 from syncd.errors import SyncdError
 
 _PATIENCE = 20.0
+_TERMINATED = 128 + signal.SIGTERM  # what a shell says of one whom the signal has ended
 _SECRET_VARIABLE = "ABYSSALE_SIGNING_SECRET"  # noqa: S105 - the name of a variable
 
 _CONFIG = """\
@@ -69,8 +70,18 @@ def demo(folder: Path | None) -> int:
         if folder.exists() and any(folder.iterdir()):
             raise SyncdError(f"{folder} is not empty", hint="give the demo a folder of its own")
         folder.mkdir(parents=True, exist_ok=True)
-    asyncio.run(_Show(place.absolute()).run())
+    try:
+        asyncio.run(_until_told(_Show(place.absolute()).run()))
+    except asyncio.CancelledError:
+        return _TERMINATED
     return 0
+
+
+async def _until_told(show: Coroutine[Any, Any, None]) -> None:
+    """Let the show go on until SIGTERM, whose usual end would leave its daemon behind."""
+    showing = asyncio.ensure_future(show)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, showing.cancel)
+    await showing
 
 
 class _Show:
