@@ -24,8 +24,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "syncd run --config /etc/syncd/sync.toml  # as the service does",
         ),
         "demo": (
-            "syncd demo  # cleans up after itself",
-            "syncd demo --keep /tmp/demo  # leaves tree, journal and config to look at",
+            "syncd demo  # in a new temp folder, which stays for looking at",
+            "syncd demo --keep /tmp/demo  # in a folder of your choice",
         ),
         "init": (
             "syncd init  # writes config/sync.toml here",

@@ -20,7 +20,7 @@ def run(config: ConfigOption = None) -> None:
 
 def demo(
     keep: Annotated[
-        Path | None, typer.Option("--keep", metavar="DIR", help="Work in DIR and leave everything there.")
+        Path | None, typer.Option("--keep", metavar="DIR", help="Work in DIR instead of a new temp folder.")
     ] = None,
     config: ConfigOption = None,  # noqa: ARG001 - taken everywhere; the demo writes its own
 ) -> None:
