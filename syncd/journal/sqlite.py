@@ -192,9 +192,9 @@ class SqliteJournal:
 
     async def disturbed(self) -> bool:
         """Tell if somebody else has committed something since this was asked last, an operator's command."""
-        before, self._log_mark = self._log_mark, _mark(self._log)
+        mark = _mark(self._log)
         self._looks += 1
-        if before == self._log_mark and self._looks % _LOOK_ANYWAY:
+        if mark == self._log_mark and self._looks % _LOOK_ANYWAY:
             return False
 
         def look(db: sqlite3.Connection) -> bool:
@@ -202,7 +202,9 @@ class SqliteJournal:
             before, self._version = self._version, version
             return bool(before != version)
 
-        return await self._look(look)
+        disturbed = await self._look(look)
+        self._log_mark = mark  # only now: where the look fails, the next one is not spared
+        return disturbed
 
     async def standing(self) -> tuple[int, int]:
         """Count what waits, unread deliveries and jobs, and the assets that have failed."""

@@ -28,6 +28,19 @@ async def test_an_order_given_before_anybody_looked_is_noticed(tmp_path):
         assert await journal.disturbed()
 
 
+async def test_an_order_is_noticed_after_a_look_that_failed(tmp_path):
+    path = tmp_path / "journal.db"
+    async with filled(path) as journal:
+        assert not await journal.disturbed()
+        with order(path) as db:
+            db.execute("INSERT INTO facts VALUES ('theirs', '2')")
+        journal._db.set_authorizer(lambda *_: sqlite3.SQLITE_DENY)
+        with pytest.raises(JournalUnavailable):
+            await journal.disturbed()
+        journal._db.set_authorizer(None)
+        assert await journal.disturbed()
+
+
 async def test_an_order_that_fails_has_changed_nothing(tmp_path):
     path = tmp_path / "journal.db"
     async with filled(path) as journal:
