@@ -6,52 +6,51 @@ ip_local_port_range), and each process hands out those of a block that it alone 
 """
 
 import socket
-from collections.abc import Iterator
+from itertools import cycle, islice
 
 from syncd.errors import SyncdError
 
-_BLOCK = 400
+_BLOCK = 200
 _BLOCKS = range(20_000, 32_400, _BLOCK)
+
+
+class _Block:
+    """A block's first port is bound, never listens, and stands for the whole block while this process lives."""
+
+    def __init__(self) -> None:
+        self._held = socket.socket()
+        for first in _BLOCKS:
+            if _bind(self._held, first):
+                self._ports = cycle(range(first + 1, first + _BLOCK))
+                return
+        self._held.close()
+        raise SyncdError("no block of ports is left on 127.0.0.1", hint=_HINT)
+
+    def next(self) -> int:
+        for port in islice(self._ports, _BLOCK):
+            with socket.socket() as probe:
+                if _bind(probe, port):
+                    return port
+        raise SyncdError("all ports of a block on 127.0.0.1 are in use", hint=_HINT)
+
+
+_HINT = f"end some of the programs that hold ports from {_BLOCKS.start} to {_BLOCKS.stop - 1}"
+_block: _Block | None = None
 
 
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody has, and that no other process is given while this one lives.
 
-    Each call gives another one, until the block of 399 begins anew. Raises SyncdError when every block is held.
+    Each call gives another one, until the block begins anew. Raises SyncdError when none is left.
     """
-    return next(_ports)
+    global _block  # noqa: PLW0603 - one a process
+    _block = _block or _Block()
+    return _block.next()
 
 
-def _drawn() -> Iterator[int]:
-    held, first = _held_block()
-    with held:
-        while True:
-            yield from (port for port in range(first + 1, first + _BLOCK) if _is_free(port))
-
-
-def _held_block() -> tuple[socket.socket, int]:
-    """A block's first port, bound and never listening, stands for the whole block."""
-    for first in _BLOCKS:
-        held = socket.socket()
-        try:
-            held.bind(("127.0.0.1", first))
-        except OSError:
-            held.close()
-        else:
-            return held, first
-    raise SyncdError(
-        f"no ports are left on 127.0.0.1 between {_BLOCKS.start} and {_BLOCKS.stop}",
-        hint="end some of the programs that hold them",
-    )
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
+def _bind(sock: socket.socket, port: int) -> bool:
+    try:
+        sock.bind(("127.0.0.1", port))
+    except OSError:
+        return False
     return True
-
-
-_ports = _drawn()

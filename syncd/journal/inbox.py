@@ -27,6 +27,8 @@ SAME_BODY = 6 * 3600.0
 
 _REVIEWED = 500  # assets that a status opens or closes at once; the rest follows
 _STORE = "INSERT OR IGNORE INTO deliveries(id, signed, source, body_sha256, hint, headers, body, received_at) {}"
+_BY_ID = "SELECT id, seq, signed FROM deliveries WHERE id = ?"
+_BY_SIGNED = "SELECT id, seq, signed FROM deliveries WHERE signed = ?"
 _READ = (
     "UPDATE deliveries SET read = 1, ask_at = NULL, event = column2, outcome = column3, reason = column4"
     " FROM ({}) WHERE seq = column1"
@@ -74,14 +76,18 @@ def _store(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> list[Rece
     (last,) = db.execute("SELECT max(seq) FROM deliveries").fetchone()
     if write_all(db, _STORE, rows) == len(rows):
         return [Receipt(row[0], duplicate=False) for row in rows]
-    query = (
-        "SELECT id, seq FROM deliveries WHERE id = ? UNION ALL SELECT id, seq FROM deliveries WHERE signed = ? LIMIT 1"
-    )
-    receipts, told = [], set()
+    told: set[int] = set()
+
+    def is_new(seq: int) -> bool:
+        return seq > (last or 0) and seq not in told
+
+    receipts = []
     for name, signed, *_ in rows:
-        known, seq = db.execute(query, (name, signed)).fetchone()
-        receipts.append(Receipt(known, duplicate=seq <= (last or 0) or seq in told))
-        told.add(seq)
+        found = db.execute(_BY_ID, (name,)).fetchone()
+        if found is None or (is_new(found["seq"]) and found["signed"] != signed):  # that one came later
+            found = db.execute(_BY_SIGNED, (signed,)).fetchone()
+        receipts.append(Receipt(found["id"], duplicate=not is_new(found["seq"])))
+        told.add(found["seq"])
     return receipts
 
 

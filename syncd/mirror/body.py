@@ -144,12 +144,16 @@ def _hashing(digest: HASH) -> Work:
 
 async def _to_its_end(work: Callable[[], None]) -> None:
     """Work in a thread, and wait for its end where the task is cancelled, too: only then can its file be discarded."""
-    turn = asyncio.get_running_loop().run_in_executor(None, work)
-    try:
-        await asyncio.shield(turn)
-    except asyncio.CancelledError:
-        await asyncio.wait((turn,))
-        raise
+    turn, cancelled = asyncio.get_running_loop().run_in_executor(None, work), None
+    while not turn.done():
+        try:
+            await asyncio.wait((turn,))
+        except asyncio.CancelledError as error:  # maybe again and again
+            cancelled = error
+    if cancelled is not None:
+        turn.exception()  # taken, or its loss would be logged
+        raise cancelled
+    turn.result()
 
 
 def _check_size(size: int, max_size: int) -> None:

@@ -183,9 +183,12 @@ class PartFile(io.FileIO):
         self._on_its_way = part.received
         self._writing = threading.Lock()
         try:
-            super().__init__(part.path, "ab" if part.received else "xb", opener=_private)
+            super().__init__(part.path, "ab" if part.received else "xb", opener=_known if part.received else _new)
         except OSError as error:
             raise self._unusable(error) from error
+        if os.fstat(self.fileno()).st_size != part.received:
+            self.close()
+            raise StoreUnavailable(f"{part.path}: somebody has changed what was written to it")
         part.exists = True
 
     def write(self, data: ReadableBuffer, /) -> int:
@@ -227,8 +230,12 @@ class PartFile(io.FileIO):
         return StoreUnavailable(f"{self._part.path.parent}: {error.strerror or error}")
 
 
-def _private(name: str, flags: int) -> int:
+def _new(name: str, flags: int) -> int:
     return os.open(name, flags | os.O_NOFOLLOW, 0o600)
+
+
+def _known(name: str, flags: int) -> int:
+    return os.open(name, (flags & ~os.O_CREAT) | os.O_NOFOLLOW)
 
 
 def _promised_md5(response: aiohttp.ClientResponse) -> str | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from syncd.demo.ports import free_port
 
 DRAWN_FROM = Path("/proc/sys/net/ipv4/ip_local_port_range")
-BLOCK = 400
+BLOCK = 200
 ANOTHER = """
 import sys
 from syncd.demo.ports import free_port

@@ -67,6 +67,28 @@ async def test_the_same_delivery_twice_in_one_commit_is_stored_once(path):
         assert sorted(receipt.duplicate for receipt in receipts) == [False, True, True, True, True]
 
 
+async def test_deliveries_that_repeat_each_other_in_one_commit_are_told_apart(path):
+    async with open_journal(path) as journal:
+        before = await journal.accept(arrival("d-0", b"{}", signed_at="1"))
+        asked = [
+            ("d-1", b"1", "1"),
+            ("d-0", b"2", "2"),  # an id from before
+            ("d-2", b"1", "1"),  # what d-1 has signed
+            ("d-3", b"{}", "1"),  # what was signed before, under an id that comes again
+            ("d-3", b"3", "3"),
+            ("d-3", b"4", "4"),
+            *((f"e-{n}", str(n).encode(), "5") for n in range(100)),
+            ("e-7", b"5", "5"),
+        ]
+        answers = await asyncio.gather(*(journal.accept(arrival(name, body, signed_at=at)) for name, body, at in asked))
+        told = [(answer.delivery, answer.duplicate) for answer in answers]
+        names = ["d-1", before.delivery, "d-1", before.delivery, "d-3", "d-3"]
+        assert told[:6] == list(zip(names, [False, True, True, True, False, True], strict=True))
+        assert told[6:] == [*((f"e-{n}", False) for n in range(100)), ("e-7", True)]
+        stored = [delivery.id for delivery in await journal.inbox(1000)]
+        assert stored == ["d-0", "d-1", "d-3", *(f"e-{n}" for n in range(100))]
+
+
 async def test_a_full_disk_stores_nothing_of_a_batch_and_the_journal_works_again_afterwards(path):
     async with open_journal(path) as journal:
         full(journal)

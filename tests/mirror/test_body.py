@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import hashlib
 import resource
 import threading
@@ -109,8 +110,9 @@ async def test_a_cancelled_download_leaves_nothing(tmp_path):
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("content", [PNG, LARGE])
-async def test_a_download_that_is_cancelled_before_it_is_written_leaves_nothing(tmp_path, content):
+async def test_a_download_that_is_cancelled_before_it_is_written_leaves_nothing(tmp_path, content, times):
     loop, free, waits = asyncio.get_running_loop(), threading.Event(), asyncio.Event()
 
     class OneThread(ThreadPoolExecutor):
@@ -125,13 +127,48 @@ async def test_a_download_that_is_cancelled_before_it_is_written_leaves_nothing(
     try:
         async with asyncio.timeout(5):
             await waits.wait()
-        saving.cancel()
+        for _ in range(times):
+            saving.cancel()
+            await asyncio.sleep(0)
     finally:
         free.set()
     with pytest.raises(asyncio.CancelledError):
         await saving
     await loop.shutdown_default_executor()  # a larger one is removed in a thread
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_write_that_fails_after_its_download_was_cancelled_is_nobodys_news(tmp_path):
+    loop, news = asyncio.get_running_loop(), []
+    loop.set_exception_handler(lambda _, context: news.append(context))
+
+    def full():
+        begun.set()
+        free.wait()
+        raise StoreUnavailable("full")
+
+    begun, free = threading.Event(), threading.Event()
+    writing = asyncio.create_task(body._to_its_end(full))
+    assert await asyncio.to_thread(begun.wait, 10)
+    writing.cancel()
+    await asyncio.sleep(0)
+    free.set()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    del writing
+    gc.collect()
+    assert news == []
+
+
+@pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_bytes(b"another")])
+async def test_nothing_is_added_to_a_file_that_somebody_else_has_changed(tmp_path, change):
+    part = Part(tmp_path / "a")
+    part.append(PNG)
+    change(part.path)
+    with pytest.raises(StoreUnavailable):
+        part.open()
+    with pytest.raises(StoreUnavailable):
+        part.append(PNG)
 
 
 @pytest.mark.parametrize("content", [PNG, LARGE])
