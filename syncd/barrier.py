@@ -43,7 +43,7 @@ def barrier_of(folder: int) -> Callable[[], None] | None:
     A folder that was open before the first byte was written hears of everything that could not be.
     """
     known = hasattr(_libc, "syncfs") and hasattr(_libc, "sync_file_range")
-    if not (known and _is_telling(os.uname().release) and _is_local(folder)):
+    if not (known and _is_telling(os.uname().release) and is_local(folder)):
         return None
 
     return lambda: _must(_libc.syncfs(folder))
@@ -76,7 +76,8 @@ def _is_telling(release: str) -> bool:
     return tuple(map(int, re.findall("[0-9]+", release)[:2])) >= _TELLING
 
 
-def _is_local(folder: int) -> bool:
+def is_local(folder: int) -> bool:
+    """Tell if an open folder lies on a local disk, of a file system that is known here."""
     found = ctypes.create_string_buffer(_STATFS_BYTES)
     if _libc.fstatfs(folder, found) != 0:
         return False

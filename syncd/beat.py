@@ -17,17 +17,19 @@ def next_beat(every: float, now: float) -> float:
 
 
 @contextlib.contextmanager
-def each_beat(every: float, look: Callable[[], object]) -> Iterator[None]:
-    """Call `look` whenever the loop's clock is at a multiple of `every` seconds, until the end of the block."""
+def each_beat(look: Callable[[], float]) -> Iterator[None]:
+    """Call `look` now, and then when the loop's clock is at a multiple of the seconds that it has returned.
+
+    It is not called any more after the end of the block.
+    """
     loop = asyncio.get_running_loop()
     alarm: asyncio.TimerHandle
 
     def call() -> None:
         nonlocal alarm
-        look()
-        alarm = loop.call_at(next_beat(every, loop.time()), call)
+        alarm = loop.call_at(next_beat(look(), loop.time()), call)
 
-    alarm = loop.call_at(next_beat(every, loop.time()), call)
+    call()
     try:
         yield
     finally:

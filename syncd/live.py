@@ -16,12 +16,14 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from watchfiles import watch
 from watchfiles._rust_notify import WatchfilesRustInternalError
 
+from syncd.barrier import is_local
 from syncd.beat import each_beat
 from syncd.config import Config, Download, Loaded, Secret, load
 from syncd.errors import ConfigInvalid, Problem
@@ -33,7 +35,9 @@ log = logging.getLogger(__name__)
 SETTLED = 0.05
 """Seconds without a change after which a file is taken to be written to its end."""
 LOOK_ANYWAY = 0.875
-"""Seconds between looks at the files where the kernel reports nothing, as on a network share; see `beat`."""
+"""Seconds between looks at the files where the kernel may report nothing, as on a network share; see `beat`."""
+LOOK_SELDOM = 3.5
+"""The same where it reports everything, once it has been asked to for two looks."""
 QUIET = 100
 """Milliseconds in which the kernel's reports are collected; the watcher's thread wakes as often."""
 
@@ -142,8 +146,9 @@ class Live:
             folders, stirred = self._folders(), asyncio.Event()
             async with asyncio.TaskGroup() as group:
                 listening = group.create_task(_listen(folders, stirred), name="file events")
+                pause = partial(_pause, listening, time.monotonic(), reported=self._is_reported(folders))
                 while self._folders() == folders:
-                    await self._stir(stirred)
+                    await self._stir(stirred, pause)
                     await self._settled()
                     await self.reload()
                 listening.cancel()
@@ -205,14 +210,15 @@ class Live:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    async def _stir(self, stirred: asyncio.Event) -> None:
+    async def _stir(self, stirred: asyncio.Event, pause: Callable[[], float]) -> None:
         """Return once a file differs from what was loaded. Another folder on the way to it is seen in the file, too."""
 
-        def look() -> None:
+        def look() -> float:
             if _fingerprint(self._files) != self._seen:
                 stirred.set()
+            return pause()
 
-        with each_beat(LOOK_ANYWAY, look):
+        with each_beat(look):
             while _fingerprint(self._files) == self._seen:
                 await stirred.wait()
                 stirred.clear()
@@ -240,6 +246,10 @@ class Live:
         marks = _fingerprint(named | links | resolved)
         return {folder: mark.inode for folder, mark in marks.items() if mark is not None}
 
+    def _is_reported(self, folders: Iterable[Path]) -> bool:
+        """Tell if the kernel reports all that happens: the folders are there, and no other machine changes them."""
+        return {path.parent for path in self._files} <= set(folders) and all(map(_is_local, folders))
+
 
 def _way_out(download: Download) -> tuple[bool, Secret | None]:
     """What a client is opened with."""
@@ -260,6 +270,24 @@ async def _listen(folders: Iterable[Path], stirred: asyncio.Event) -> None:
         log.debug("no file events", extra={"reason": str(trouble)})
     finally:
         over.set()
+
+
+def _pause(listening: asyncio.Task[None], since: float, *, reported: bool) -> float:
+    """Seconds until the next look: few where the listening has just begun, or ended, or does not tell of everything."""
+    surely = reported and not listening.done() and time.monotonic() - since > 2 * LOOK_ANYWAY
+    return LOOK_SELDOM if surely else LOOK_ANYWAY
+
+
+def _is_local(folder: Path) -> bool:
+    """Tell if all that changes in a folder is changed by this machine's kernel."""
+    try:
+        opened = os.open(folder, os.O_PATH)
+    except OSError:
+        return False
+    try:
+        return is_local(opened)
+    finally:
+        os.close(opened)
 
 
 def _facts(problem: Problem) -> dict[str, object]:

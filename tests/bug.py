@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import importlib
 import os
 from pathlib import Path
 from typing import Any
 
-from syncd import cli
+from syncd import cli, live
 from syncd.journal.sqlite import SqliteJournal
 from syncd.pipeline import lanes, upkeep
 
@@ -29,6 +30,27 @@ def main() -> None:
 
     setattr(owner, name, faulty)
     upkeep._PRUNE_EVERY = 0.1  # not the next hour's
+    cli.main()
+
+
+def deaf() -> None:
+    """Run the command line where the kernel has no watches left."""
+
+    def refuse(*_args: Any, **_named: Any) -> Any:
+        raise OSError(errno.ENOSPC, "OS file watch limit reached")
+
+    live.watch = refuse
+    cli.main()
+
+
+def sharing() -> None:
+    """Run the command line with its config on a share: other machines change it, and the kernel reports nothing."""
+
+    def hear_nothing(*_args: Any, stop_event: Any, **_named: Any) -> Any:
+        stop_event.wait()
+        return ()
+
+    live.watch, live.is_local = hear_nothing, lambda _: False
     cli.main()
 
 

@@ -27,13 +27,13 @@ def test_what_is_on_no_disk_has_no_barrier(elsewhere):
 
 
 def test_a_local_disk_has_one(folder, monkeypatch):
-    monkeypatch.setattr(barrier, "_is_local", lambda _: True)  # wherever the tests have their files
+    monkeypatch.setattr(barrier, "is_local", lambda _: True)  # wherever the tests have their files
     barrier_of(folder)()
     assert sync_all(folder)
 
 
 def test_a_barrier_that_fails_says_why(folder, monkeypatch):
-    monkeypatch.setattr(barrier, "_is_local", lambda _: True)
+    monkeypatch.setattr(barrier, "is_local", lambda _: True)
     closed = os.dup(folder)
     held_back = barrier_of(closed)
     os.close(closed)

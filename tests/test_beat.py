@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 
 from syncd.beat import beat, each_beat, next_beat
 
@@ -39,10 +40,14 @@ async def test_a_look_is_taken_at_each_beat_until_the_end_of_the_block():
 
     def look():
         looks.append(asyncio.get_running_loop().time())
-        if len(looks) == 3:
+        if len(looks) == 4:
             enough.set()
+        return 0.015625 if len(looks) < 3 else 0.0625
 
-    with each_beat(0.015625, look):
+    with each_beat(look):
+        assert len(looks) == 1
         await enough.wait()
-    await asyncio.sleep(0.05)
-    assert len(looks) == 3
+    await asyncio.sleep(0.1)
+    assert len(looks) == 4
+    periods = 0.015625, 0.015625, 0.0625
+    assert all(map(operator.ge, looks[1:], map(next_beat, periods, looks)))

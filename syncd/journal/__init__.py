@@ -298,6 +298,9 @@ class Journal(Protocol):
     async def prune(self, before: float) -> int:
         """Forget some finished deliveries received before, and what they left without a file; 0 when none is left."""
 
+    def stirs(self) -> bool:
+        """Tell, at no cost, if anything may have been committed since `disturbed` was asked last."""
+
     async def disturbed(self) -> bool:
         """Tell if somebody else has committed something since this was asked last, an operator's command."""
 

@@ -40,7 +40,7 @@ from syncd.model import Arrival, Delivery, ExportContents, Fetched, FolderConten
 from syncd.owner import sole_owner
 
 _LOOK_ANYWAY = 10
-"""How often at least `disturbed` asks SQLite itself: a clock may be too coarse to tell two writes apart."""
+"""How often at least `stirs` says yes: a clock may be too coarse to tell two writes apart."""
 
 Result = TypeVar("Result")
 
@@ -190,12 +190,14 @@ class SqliteJournal:
 
     # Others
 
+    def stirs(self) -> bool:
+        """Tell, at no cost, if anything may have been committed since `disturbed` was asked last."""
+        self._looks += 1
+        return _mark(self._log) != self._log_mark or self._looks % _LOOK_ANYWAY == 0
+
     async def disturbed(self) -> bool:
         """Tell if somebody else has committed something since this was asked last, an operator's command."""
         mark = _mark(self._log)
-        self._looks += 1
-        if mark == self._log_mark and self._looks % _LOOK_ANYWAY:
-            return False
 
         def look(db: sqlite3.Connection) -> bool:
             (version,) = db.execute("PRAGMA data_version").fetchone()

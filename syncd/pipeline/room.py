@@ -30,7 +30,8 @@ log = logging.getLogger(__name__)
 _OWNER = "journal id"
 _ROOT = "mirror root"
 _TRIED = "written again"
-_EVERY = 1.75  # seconds, two beats of the others; what goes wrong in between is noticed by who meets it
+_EVERY = 3.5  # seconds, see `beat`; what goes wrong in between is noticed by who meets it
+_EVERY_IN_TROUBLE = 1.75
 
 
 class Room:
@@ -102,7 +103,10 @@ class Room:
         """Look again and again. Ends by cancellation."""
         while True:
             await self.look()
-            await beat(_EVERY)
+            await beat(_EVERY if self._is_all_well() else _EVERY_IN_TROUBLE)
+
+    def _is_all_well(self) -> bool:
+        return self._works.journal.trouble is None and not self.mirror_trouble() and not self.journal_trouble()
 
     async def look(self) -> None:
         """Look at both file systems, and come back to a mirror that was lost."""

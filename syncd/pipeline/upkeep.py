@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from syncd.beat import beat
+from syncd.beat import each_beat
 from syncd.errors import JournalUnavailable
 from syncd.mirror.outages import Outages
 from syncd.observe.log import seldom
@@ -19,7 +19,7 @@ from syncd.pipeline import Works
 log = logging.getLogger(__name__)
 
 _PRUNE_EVERY = 3600.0
-_ORDERS_EVERY = 0.875  # seconds; see `beat`
+_ORDERS_EVERY = 1.75  # seconds; see `beat`
 
 
 async def forget_old(works: Works) -> None:
@@ -39,17 +39,26 @@ async def notice_orders(works: Works, outages: Outages, tell: Callable[[], None]
 
     Ends by cancellation.
     """
-    while True:
-        await beat(_ORDERS_EVERY)
-        try:
-            disturbed = await works.journal.disturbed()
-        except JournalUnavailable as trouble:
-            seldom(log, "orders wait", trouble)
-            continue
-        if disturbed:
-            outages.hurry()
-            works.journal.arrived.set()
-            works.wake_lanes()
-            works.gates.set()
-            works.changed.set()
-            tell()
+    stirred = asyncio.Event()
+
+    def look() -> float:
+        if works.journal.stirs():
+            stirred.set()
+        return _ORDERS_EVERY
+
+    with each_beat(look):
+        while True:
+            await stirred.wait()
+            stirred.clear()
+            try:
+                disturbed = await works.journal.disturbed()
+            except JournalUnavailable as trouble:
+                seldom(log, "orders wait", trouble)
+                continue
+            if disturbed:
+                outages.hurry()
+                works.journal.arrived.set()
+                works.wake_lanes()
+                works.gates.set()
+                works.changed.set()
+                tell()

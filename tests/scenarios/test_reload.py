@@ -148,6 +148,25 @@ async def test_a_whole_folder_that_goes_away_and_comes_back_is_followed(daemon):
     assert await max_body_is(daemon, 3072)
 
 
+async def test_a_folder_that_another_takes_the_place_of_is_followed(daemon):
+    text, folder = edited(daemon, "[server]", '[server]\nmax_body = "2KiB"'), daemon.config.parent
+    shutil.copytree(folder, folder.with_name("new"))
+    (folder.with_name("new") / daemon.config.name).write_text(text)
+    async with one_generation_later(daemon):
+        folder.rename(folder.with_name("old"))
+        folder.with_name("new").rename(folder)
+    assert await max_body_is(daemon, 2048)
+
+
+@pytest.mark.parametrize("entry", ["bug:deaf", "bug:sharing"])
+async def test_where_the_kernel_reports_nothing_the_file_is_looked_at(tmp_path, entry):
+    async with running(tmp_path, entry=entry) as daemon:
+        for size in (2, 3):
+            async with one_generation_later(daemon):
+                daemon.write_config(server=f'max_body = "{size}KiB"')
+            assert await max_body_is(daemon, size << 10)
+
+
 async def test_a_file_that_is_truncated_before_it_is_written_is_waited_for(daemon):
     text = edited(daemon, "[server]", '[server]\nmax_body = "2KiB"')
     async with one_generation_later(daemon):
