@@ -151,7 +151,7 @@ GATED = frozenset(
 CALLS = {
     "a transaction begins": Step(Connection, "begin"),
     "a transaction ends": Step(Connection, "end"),
-    "a download's temp is made": Step(part, "_private"),
+    "a download's temp is made": Step(part, "_new"),
     "a download is written": Step(part.PartFile, "_write_back"),
     "a file is made": Step(Path, "open", only=_to_write),
     "a folder is made": Step(os, "mkdir"),
