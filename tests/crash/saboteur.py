@@ -233,7 +233,7 @@ def _act(act: str, step: Step) -> None:
 
 
 def _hurry() -> None:
-    room._EVERY = manifests._AFTER_TROUBLE = 0.1
+    room._EVERY = room._EVERY_IN_TROUBLE = manifests._AFTER_TROUBLE = 0.1
     daemon._LAST_LOOK = 0.01
     publishing._AFTER_TROUBLE = gates._AFTER_TROUBLE = lanes._AFTER_TROUBLE = reading._AFTER_TROUBLE = 0.05
 

@@ -68,6 +68,11 @@ async def reasons(daemon):
     return [*status["reasons"], *(failure["reason"] for failure in status["failures"])]
 
 
+async def is_well(daemon):
+    """Tell if the status has nothing to say of what waits: that of a disk goes with the next look at it."""
+    return not await reasons(daemon)
+
+
 async def tried(daemon, payload, name):
     """Deliver once; returns status, headers and answer."""
     body = json.dumps(payload).encode()
@@ -131,7 +136,7 @@ async def test_a_mirror_that_fails_takes_no_file_and_loses_none(tmp_path, error)
             disk.is_mended()
             await settled(daemon, truth)
             assert (daemon.root / FOLDER / "a.png").read_bytes() == newest
-            assert await reasons(daemon) == []
+            await daemon.until(lambda: is_well(daemon), "the status says that all is well")
             assert not list((daemon.root / ".syncd" / "tmp").iterdir())
 
 
@@ -192,7 +197,7 @@ async def test_a_mirror_that_turns_read_only_is_waited_for(tmp_path):
         disk.is_mended()
         await settled(daemon, truth)
         assert (daemon.root / FOLDER / "a.png").read_bytes() == artwork("png", 2)
-        assert await reasons(daemon) == []
+        await daemon.until(lambda: is_well(daemon), "the status says that all is well")
 
 
 @pytest.fixture
@@ -237,4 +242,4 @@ async def test_min_free_holds_for_the_file_system_that_is_low_and_no_other(tmp_p
         daemon.write_config(text)
         await daemon.post(banner, "n1")
         await settled(daemon, truth)
-        assert await reasons(daemon) == []
+        await daemon.until(lambda: is_well(daemon), "the status says that all is well")
