@@ -136,7 +136,7 @@ class Daemon:
 
     async def run(self) -> None:
         """Run until `stop`. Raises SyncdError where it can't start, and any bug of a service."""
-        config = load(self.path, self._environ).config
+        config = (await asyncio.to_thread(load, self.path, self._environ)).config
         configure(config.log.level, config.log.format)
         async with contextlib.AsyncExitStack() as stack:
             handlers = {signal.SIGTERM: self.stop, signal.SIGINT: self.stop, signal.SIGHUP: self._reload.set}

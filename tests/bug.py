@@ -7,10 +7,11 @@ import errno
 import functools
 import importlib
 import os
+import time
 from pathlib import Path
 from typing import Any
 
-from syncd import cli, live
+from syncd import cli, daemon, live
 from syncd.journal.sqlite import SqliteJournal
 from syncd.pipeline import lanes, upkeep
 
@@ -30,6 +31,18 @@ def main() -> None:
 
     setattr(owner, name, faulty)
     upkeep._PRUNE_EVERY = 0.1  # not the next hour's
+    cli.main()
+
+
+def slow_config() -> None:
+    """Run the command line on a machine that takes its time to load a config."""
+    load = daemon.load
+
+    def late(*args: Any) -> Any:
+        time.sleep(0.3)
+        return load(*args)
+
+    daemon.load = late
     cli.main()
 
 

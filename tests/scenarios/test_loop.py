@@ -3,12 +3,14 @@
 import asyncio
 import itertools
 import json
+import os
 import re
 import sqlite3
 from contextlib import closing
 
 from journal.press import START, arrival, download, rules
-from running import Running, running
+from nursery import born
+from running import SECRET, Running, running
 
 from syncd.demo import payloads
 from syncd.demo.artwork import archive, artwork
@@ -27,6 +29,17 @@ HOSTILE = [
     json.dumps({"event": "x" * 900_000}).encode(),
     json.dumps(payloads.batch(ELSEWHERE)).encode(),
 ]
+
+
+async def test_a_config_that_takes_long_to_load_holds_nobody_up(tmp_path):
+    daemon = Running(tmp_path)
+    daemon.write_config(server="max_body = 0")
+    env = {**os.environ, "TEST_SECRET": SECRET}
+    with daemon.log.open("ab") as log:
+        process = await born("bug:slow_config", "run", "--config", str(daemon.config), env=env, stderr=log)
+    assert await process.wait() == 2
+    (line,) = daemon.log.read_text().splitlines()
+    assert "server.max_body" in line
 
 
 def published_long_ago(number: int) -> Asset:
