@@ -40,14 +40,14 @@ def accept(db: sqlite3.Connection, arrivals: Sequence[Arrival]) -> list[Receipt]
     receipts: list[Receipt] = []
     for named, some in groupby(arrivals, key=lambda arrival: arrival.platform_id is not None):
         if named:
-            receipts += _store(db, [_row(arrival, str(arrival.platform_id)) for arrival in some])
+            receipts += _store(db, [_row(one, str(one.platform_id), _sha256(one.body)) for one in some])
         else:
             receipts += [_accept_unnamed(db, arrival) for arrival in some]
     return receipts
 
 
 def _accept_unnamed(db: sqlite3.Connection, arrival: Arrival) -> Receipt:
-    body_sha256 = hashlib.sha256(arrival.body).digest()
+    body_sha256 = _sha256(arrival.body)
     known = db.execute(
         "SELECT id FROM deliveries WHERE body_sha256 = ? AND received_at > ? AND source = ? ORDER BY seq LIMIT 1",
         (body_sha256, 0.0 if arrival.caught_up else arrival.received_at - SAME_BODY, arrival.source),
@@ -57,18 +57,22 @@ def _accept_unnamed(db: sqlite3.Connection, arrival: Arrival) -> Receipt:
     name = body_sha256.hex()
     if db.execute("SELECT 1 FROM deliveries WHERE id = ?", (name,)).fetchone():
         name = f"{name}.{arrival.received_at:.0f}"  # the same text again, long after: a delivery of its own
-    return _store(db, [_row(arrival, name)])[0]
+    return _store(db, [_row(arrival, name, body_sha256)])[0]
 
 
-def _row(arrival: Arrival, name: str) -> tuple[Any, ...]:
-    """The columns of a new delivery, with the digests of its body, and of what was signed where something was."""
+def _row(arrival: Arrival, name: str, body_sha256: bytes) -> tuple[Any, ...]:
+    """The columns of a new delivery, with the digest of what was signed, where something was."""
     signed = None
     if arrival.signed_at is not None:
-        signed = hashlib.sha256(arrival.signed_at.encode() + b"." + arrival.body).digest()
+        signed = _sha256(arrival.signed_at.encode() + b"." + arrival.body)
     return (
-        name, signed, arrival.source, hashlib.sha256(arrival.body).digest(), arrival.hint,
+        name, signed, arrival.source, body_sha256, arrival.hint,
         orjson.dumps(arrival.headers).decode(), arrival.body, arrival.received_at,
     )  # fmt: skip
+
+
+def _sha256(text: bytes) -> bytes:
+    return hashlib.sha256(text).digest()
 
 
 def _store(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> list[Receipt]:
