@@ -241,7 +241,7 @@ class SqliteJournal:
 def _mark(path: str) -> tuple[int, int] | None:
     """What changes of a file when it is written; None where it is not there."""
     try:
-        found = os.stat(path)  # noqa: PTH116 - twice a second, for ever
+        found = os.stat(path)  # noqa: PTH116 - every other second, for ever
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size

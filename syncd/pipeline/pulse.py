@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 _EVERY = 5.0  # seconds, or half of what the watchdog allows
 _LONGEST_STEP = 60.0  # of reading some deliveries or claiming some jobs: those that have no outside to wait for
-_SILENCE = 30.0  # after which a mirror that is asked every other second is taken to hang
+_SILENCE = 30.0  # after which a mirror that is asked every few seconds is taken to hang
 
 
 async def report(works: Works, publisher: Publisher, room: Room) -> None:

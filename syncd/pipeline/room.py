@@ -1,4 +1,4 @@
-"""If there is room to work in: the state of the two file systems, looked at every other second.
+"""If there is room to work in: the state of the two file systems, looked at every few seconds.
 
 Below `min_free`, or without its marker, the mirror takes no files; deliveries wait in the
 journal. Where the journal itself lives, too little room means that nothing can be accepted.
