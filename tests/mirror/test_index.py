@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from operator import attrgetter
 
 import orjson
@@ -67,9 +68,13 @@ def test_the_index_names_folders_and_exports_and_counts_folders_only():
     }
 
 
-@given(st.lists(st.one_of(lines, st.sampled_from(FOLDERS)), max_size=20))
-def test_whatever_changed_before_the_index_is_that_of_what_is_left(steps):
-    index, left = Index(), {}
+@given(
+    st.lists(lines, max_size=9, unique_by=attrgetter("folder")),
+    st.lists(st.one_of(lines, st.sampled_from(FOLDERS)), max_size=20),
+)
+def test_whatever_changed_before_the_index_is_that_of_what_is_left(first, steps):
+    first.sort(key=attrgetter("folder"))
+    index, left = Index(first), {line.folder: line for line in first}
     for step in steps:
         if isinstance(step, FolderLine):
             index.name(step)
@@ -85,6 +90,15 @@ def test_whatever_changed_before_the_index_is_that_of_what_is_left(steps):
 def test_the_index_is_printed_as_if_it_were_in_one_piece(folders):
     printed = Index(sorted(folders, key=attrgetter("folder")), [EXPORT]).printed(sequence=1, generated_at=0.0)
     assert printed == orjson.dumps(orjson.loads(printed), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def test_an_index_of_many_folders_is_the_same_before_and_after_a_change():
+    index = Index([replace(SPRING, folder=f"Template {number:05}/square") for number in range(5000)])
+    before = said(index)
+    index.name(OTHER)
+    index.drop(OTHER.folder)
+    assert said(index) == before
+    assert len(before["folders"]) == 5000
 
 
 def test_an_index_of_nothing_ends_with_a_newline():
