@@ -21,7 +21,7 @@ from syncd.config import Config, Platform
 from syncd.errors import JournalUnavailable
 from syncd.intake import answers
 from syncd.intake.request import Request, is_encoded, is_json, kept, read_request
-from syncd.intake.senders import IPAddress, Strikes, within
+from syncd.intake.senders import IPAddress, Strikes, sender, within
 from syncd.model import Arrival, Receipt
 from syncd.sources.payload import parse
 from syncd.sources.protocol import Rejected
@@ -96,12 +96,11 @@ class Intake:
 
     def refuse(self, request: Request, refused: Refused) -> Answer:
         """Answer no, or 429 where too many refused requests came from this address."""
-        now = asyncio.get_running_loop().time()
         word, detail, headers = refused.word, refused.detail, refused.headers
         if word != "unavailable":
             self._count(request.name, "rejected")
-            if wait := self._strikes.strike(request.address, now):
-                word, detail, headers = "flood", "", {"Retry-After": str(math.ceil(wait))}
+            if wait := self._strike(request.address):
+                word, detail, headers = "flood", "", wait
         self._refused(word)
         path = ascii(request.path[:_SHOWN])  # control characters and the like, escaped
         about = {"address": _text(request.address), "path": path, "source": request.name}
@@ -109,11 +108,13 @@ class Intake:
         return answers.refusal(word, detail=detail, headers=headers)
 
     def never_whole(self, word: Word, peer: str, reason: str) -> Answer:
-        """Answer what never became a request; from which path or sender it came, nobody knows."""
-        self._refused(word)
+        """Answer what never became a request; from which path or sender behind a proxy it came, nobody knows."""
         self._count("", "rejected")
+        wait = self._strike(sender(peer, (), ()))
+        word = "flood" if wait else word
+        self._refused(word)
         self._log({"error": word, "reason": reason, "peer": peer})
-        return answers.refusal(word)
+        return answers.refusal(word, headers=wait)
 
     def fail(self, bug: BaseException) -> Answer:
         """Answer what broke on the way, which is nobody's fault but ours."""
@@ -157,6 +158,11 @@ class Intake:
             facts = {"delivery": receipt.delivery, "source": request.name, "address": _text(request.address)}
             log.info("delivery %s", outcome, extra=facts)
 
+    def _strike(self, address: IPAddress | None) -> dict[str, str]:
+        """Count a refusal; returns the headers of a 429 where too many came from this address, none otherwise."""
+        wait = self._strikes.strike(address, asyncio.get_running_loop().time())
+        return {"Retry-After": str(math.ceil(wait))} if wait else {}
+
     def _log(self, facts: dict[str, Any]) -> None:
         """Log a refusal, unless there were too many of late: those are counted in the next line that is written."""
         if self._lines.strike(None, asyncio.get_running_loop().time()):
@@ -182,7 +188,7 @@ def _authenticate(
     Where signatures are not required but a secret is known, a signature that is there must still
     be right: a forged one is never just unsigned.
     """
-    if not source.require_signature and not (source.secret and _is_signed(headers)):
+    if not source.require_signature and not (source.secret and _is_signed(name, headers)):
         _check_object(body)
         return None
     secrets = [secret.text for secret in source.secret]
@@ -192,8 +198,8 @@ def _authenticate(
     return verdict.signed_at
 
 
-def _is_signed(headers: Sequence[tuple[str, str]]) -> bool:
-    return any("signature" in key.lower() for key, _ in headers)
+def _is_signed(name: str, headers: Sequence[tuple[str, str]]) -> bool:
+    return any(key.lower() == SOURCES[name].SIGNATURE_HEADER.lower() for key, _ in headers)
 
 
 def _check_object(body: bytes) -> None:

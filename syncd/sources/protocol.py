@@ -35,6 +35,10 @@ class Source(Protocol):
     def EVENTS(self) -> Sequence[str]:  # noqa: N802 - a module's constant
         """The names of the events that the platform is known to send."""
 
+    @property
+    def SIGNATURE_HEADER(self) -> str:  # noqa: N802 - a module's constant
+        """The header that proves who sent a delivery."""
+
     def request_headers(self, body: bytes, secret: str | None, name: str | None, now: float) -> Mapping[str, str]:
         """Write what a delivery's headers would be if the platform sent it now, under the id `name` if it gives any."""
 

@@ -29,16 +29,23 @@ class Connection(asyncio.Protocol):
     anew each time) are given for all of a request, headers and body; what is late is answered 408.
     Requests sent ahead wait for their turn, and their client does once there is more than a read of them.
     A stream goes on as its client reads it, and is cut off where it can't be brought to its end.
-    `gone` is called once the socket is closed and the service has no request of it any more.
+    `gone` is called once the socket is closed and the service has no request of it any more, `came` with
+    the number of bytes that have come and not made a request whole.
     """
 
     __slots__ = (
-        "_asked", "_coming", "_deadline", "_gone", "_idle", "_incoming", "_lingers", "_loop", "_service", "_stream",
-        "_timeout", "_timer", "_unread", "begun", "closing", "host", "transport",
+        "_asked", "_came", "_coming", "_deadline", "_gone", "_idle", "_incoming", "_lingers", "_loop", "_service",
+        "_stream", "_timeout", "_timer", "_unread", "begun", "closing", "host", "transport",
     )  # fmt: skip
 
     def __init__(
-        self, service: Service[Any], *, host: str, timeout: Callable[[], float], gone: Callable[[Connection], None]
+        self,
+        service: Service[Any],
+        *,
+        host: str,
+        timeout: Callable[[], float],
+        gone: Callable[[Connection], None],
+        came: Callable[[int], None],
     ) -> None:
         self.host = host
         self.transport: asyncio.Transport | None = None
@@ -48,6 +55,7 @@ class Connection(asyncio.Protocol):
         self._incoming = Incoming(service, host)
         self._timeout = timeout
         self._gone = gone
+        self._came = came
         self._loop = asyncio.get_running_loop()
         self._asked = False  # the client was told to send the body
         self._unread = False  # the client leaves its answers where they are
@@ -62,6 +70,11 @@ class Connection(asyncio.Protocol):
     def waiting(self) -> bool:
         """Tell if it is the other side's turn, be it to send a request or the rest of one."""
         return not self._incoming.whole
+
+    @property
+    def held(self) -> int:
+        """Bytes of a request that is not whole."""
+        return self._incoming.size if self.waiting else 0
 
     @property
     def _speaks_old(self) -> bool:
@@ -85,6 +98,8 @@ class Connection(asyncio.Protocol):
             self.transport.pause_reading()
         else:
             self._go_on()
+            if self.waiting:
+                self._came(len(data))
 
     def eof_received(self) -> bool:
         """Answer what is whole to a client that has no more to say, but may still listen."""

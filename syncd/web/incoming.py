@@ -67,6 +67,11 @@ class Incoming:
         del self._parser
 
     @property
+    def size(self) -> int:
+        """Bytes that are held of a request, and of what follows."""
+        return len(self._head) + len(self._body) + len(self.ahead)
+
+    @property
     def body(self) -> bytes:
         """The body as far as it has come, and as it is allowed."""
         return bytes(self._body)
@@ -109,10 +114,11 @@ class Incoming:
         try:
             self._parser.feed_data(part)
         except httptools.HttpParserUpgrade:
-            # An offer to speak something else may be passed over. The parser would not, so it is not to see it.
+            # An offer to speak something else may be passed over. The parser would not, so it is not to see it, nor
+            # to remember that the connection was to end.
             head = _UPGRADE.sub(b"\r\nX-Upgrade:", self._head)
             self.forget()
-            self._head = head
+            self._parser, self._head = httptools.HttpRequestParser(self), head
             self._parser.feed_data(head)
         if len(self._head) > _HEAD:
             raise Malformed("its headers are too long")

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 CONNECTIONS = 1000
 """How many there may be at once; beyond it, idle ones make room for new ones."""
+UNFINISHED = 128 << 20
+"""Bytes of requests that are not whole; beyond it, connections of whoever holds most of them are dropped."""
 
 _ACCEPTED_AT_ONCE = 64
 _BREATH = 1.0  # seconds without accepting after the process ran out of file descriptors
@@ -60,6 +62,7 @@ class Listener:
         self._empty = asyncio.Event()
         self._empty.set()
         self._closing = False
+        self._unweighed = 0
 
     @property
     def sock(self) -> socket.socket:
@@ -133,13 +136,13 @@ class Listener:
         return True
 
     def _admit(self, accepted: socket.socket, host: str) -> None:
-        if len(self._connections) >= CONNECTIONS and not self._make_room():
+        if len(self._connections) >= CONNECTIONS and not self._make_room(lambda _: 1):
             accepted.close()
             return
         accepted.setblocking(False)
         if accepted.family != socket.AF_UNIX:
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_MS)
-        connection = Connection(self._service, host=host, timeout=self._timeout, gone=self._forget)
+        connection = Connection(self._service, host=host, timeout=self._timeout, gone=self._forget, came=self._count)
         connection.closing = self._closing
         self._connections[connection] = self._loop.create_task(self._bring_up(connection, accepted))
         self._empty.clear()
@@ -162,14 +165,26 @@ class Listener:
                 accepted.close()
                 self._forget(connection)
 
-    def _make_room(self) -> bool:
-        """Drop the oldest waiting connection of the address that has the most of them, if any waits."""
-        waiting = [connection for connection in self._connections if connection.waiting]
-        if not waiting:
+    def _make_room(self, weight: Callable[[Connection], int]) -> bool:
+        """Drop the oldest waiting connection of the address whose waiting ones weigh the most, if any waits."""
+        waiting = {connection: weight(connection) for connection in self._connections if connection.waiting}
+        loads = Counter[str]()
+        for connection, load in waiting.items():
+            loads[connection.host] += load
+        if not loads:
             return False
-        greediest, _ = Counter(connection.host for connection in waiting).most_common(1)[0]
-        self._drop(next(connection for connection in waiting if connection.host == greediest))
+        greediest, _ = loads.most_common(1)[0]
+        self._drop(next(connection for connection in waiting if connection.host == greediest and waiting[connection]))
         return True
+
+    def _count(self, more: int) -> None:
+        """Count what has come of unfinished requests. What of it is still held is looked at once in a while."""
+        self._unweighed += more
+        if self._unweighed < UNFINISHED // 8:
+            return
+        self._unweighed = 0
+        while sum(connection.held for connection in self._connections) > UNFINISHED:
+            self._make_room(lambda connection: connection.held)
 
     def _drop(self, connection: Connection) -> None:
         self._connections[connection].cancel()  # a TLS handshake under way

@@ -228,6 +228,21 @@ async def test_a_flood_of_refused_requests_is_answered_429_while_a_signed_one_pa
     assert 50 <= len(caplog.records) < 100, "the log is not flooded"
 
 
+async def test_a_flood_of_what_is_no_request_is_answered_429_as_well(receiver):
+    statuses = [(await exchange(receiver.address, b"GARBAGE\r\n\r\n")).status for _ in range(120)]
+    assert statuses[:100] == [400] * 100
+    assert statuses[-1] == 429
+    assert (await exchange(receiver.address, post())).status == 200
+
+
+async def test_another_header_of_an_unsigned_delivery_makes_it_no_forged_one(tmp_path):
+    source = f'secret = "{SECRET}"\n{UNSIGNED_TOO}'
+    async with receiving(config(tmp_path, source=source)) as receiver:
+        assert (await exchange(receiver.address, post(b"{}", "Signature-Agent: x", signed=False))).status == 200
+        forged = post(b"{}", "X-Abyssale-Signature: t=1,v1=00", signed=False)
+        assert (await exchange(receiver.address, forged)).status == 401
+
+
 async def test_the_log_names_each_delivery_by_the_id_that_it_has_from_here_on(receiver, caplog):
     caplog.set_level(logging.INFO)
     for _ in range(2):

@@ -206,6 +206,30 @@ async def test_room_is_made_at_the_expense_of_the_address_that_holds_the_most(re
         one.close()
 
 
+async def test_what_unfinished_requests_hold_in_all_is_bounded(receiver, monkeypatch):
+    monkeypatch.setattr(server, "UNFINISHED", 1 << 20)
+    others = post(b"{}", "Content-Length: 50000", signed=False)
+    other_reader, other_writer = await asyncio.open_connection(*receiver.address, local_addr=("127.0.0.2", 0))
+    other_writer.write(others)
+    begun = post(b" " * 400_000, "Content-Length: 500000", signed=False)
+    held = [await asyncio.open_connection(*receiver.address) for _ in range(6)]
+    for _, writer in held:
+        writer.write(begun)
+    async with asyncio.timeout(10):
+        ends = [asyncio.create_task(reader.read()) for reader, _ in held]
+        dropped, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        while sum(one.held for one in receiver.listener._connections) > 1 << 20 or len(dropped) < 4:
+            await asyncio.sleep(0.001)
+            dropped = {end for end in ends if end.done()}
+    assert len(dropped) == 4
+    other_writer.write(b" " * 49_998)
+    assert (await read_answer(other_reader)).status == 401, "who holds less is not the one to go"
+    for end in ends:
+        end.cancel()
+    for _, one in [*held, (other_reader, other_writer)]:
+        one.close()
+
+
 async def test_a_client_that_never_reads_its_answers_is_dropped(receiver, monkeypatch):
     monkeypatch.setattr(server, "_UNREAD_MS", 100)
     deaf = socket.socket()
