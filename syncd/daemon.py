@@ -13,6 +13,7 @@ import contextlib
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -61,12 +62,14 @@ _TURN = 0.0005  # seconds
 _GARBAGE = 20_000  # objects, until it is looked for: with the usual 700 the looking is a tenth of a banner's cost
 _LAST_LOOK = 0.5  # seconds in which the admin listener answers what it has been asked
 _ADMIN_TIMEOUT = 30.0
+_OPEN_FILES = 16_384  # two listeners full of connections, downloads, and the folders of deep trees
 
 
 def run(config_path: Path) -> int:
     """Run the daemon until it is told to stop; returns the exit code. Raises SyncdError where it can't start."""
     # Some threads compute for long: this is how long they may keep the loop from the interpreter.
     sys.setswitchinterval(_TURN)
+    _allow_open_files()
     daemon = Daemon(config_path)
     with asyncio.Runner(loop_factory=daemon.new_loop) as runner:
         runner.run(daemon.run())
@@ -308,6 +311,14 @@ async def _end(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _allow_open_files() -> None:
+    """Have as many files open as we may: shells give 1024, which silent connections alone could use up."""
+    with contextlib.suppress(OSError, ValueError):  # a sandbox may forbid even to ask
+        usual, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if usual < min(most, _OPEN_FILES):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, _OPEN_FILES), most))
 
 
 @contextlib.contextmanager

@@ -90,6 +90,11 @@ class Running:
 
     async def start(self) -> None:
         """Start the process and wait until it accepts."""
+        await self.begin()
+        await self.until(self.answers, "the daemon answers")
+
+    async def begin(self) -> None:
+        """Start the process."""
         command, env = ("run", "--config", str(self.config)), {**os.environ, "TEST_SECRET": SECRET}
         with self.log.open("ab") as log:
             if self.fresh:
@@ -97,7 +102,6 @@ class Running:
                 self.process = await asyncio.create_subprocess_exec(*syncd, *command, env=env, stderr=log)
             else:
                 self.process = await born(self.entry, *command, env=env, stderr=log)
-        await self.until(self.answers, "the daemon answers")
 
     async def answers(self) -> bool:
         """Tell if the admin listener says ready; fails if the process has ended."""

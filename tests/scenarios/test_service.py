@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import socket
 from contextlib import asynccontextmanager
@@ -51,6 +52,17 @@ async def test_a_stopped_process_gives_no_sign(tmp_path, systemd):
         assert systemd.heard() == []
         daemon.process.send_signal(signal.SIGCONT)
         await daemon.until(lambda: systemd.said("WATCHDOG"), "a sign of life")
+
+
+async def test_it_may_open_more_files_than_a_shell_has_given_it(tmp_path):
+    usual, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(usual, 512), most))
+    try:
+        async with running(tmp_path, fresh=True) as daemon:
+            allowed, _ = resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (usual, most))
+    assert allowed == min(most, 16_384)
 
 
 @pytest.mark.parametrize("how", ["saved", "SIGHUP"])

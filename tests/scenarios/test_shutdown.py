@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import re
 import signal
 import time
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -38,6 +40,37 @@ async def test_an_idle_daemon_stops_at_once(tmp_path, how):
     async with running(tmp_path) as daemon:
         daemon.process.send_signal(how)
         assert await ended(daemon, AT_ONCE) == 0
+
+
+async def heeds(daemon: Running, how: signal.Signals) -> None:
+    """Wait until the process has something to do at a signal, other than to die of it."""
+
+    def caught() -> bool:
+        status = Path(f"/proc/{daemon.process.pid}/status").read_text()
+        (mask,) = re.findall(r"^SigCgt:\s*(\w+)$", status, re.MULTILINE)
+        return bool(int(mask, 16) >> (how - 1) & 1)
+
+    await daemon.until(caught, f"{how.name} is heeded")
+
+
+async def test_a_daemon_that_is_told_to_stop_before_it_is_there_ends_well(tmp_path):
+    daemon = Running(tmp_path, fresh=True)
+    daemon.write_config()
+    await daemon.begin()
+    await heeds(daemon, signal.SIGTERM)
+    assert await daemon.stop() == 0
+    assert '"ready"' not in daemon.log.read_text()
+
+
+async def test_a_daemon_that_is_told_to_reload_before_it_is_there_starts_all_the_same(tmp_path):
+    daemon = Running(tmp_path, fresh=True)
+    daemon.write_config()
+    await daemon.begin()
+    await heeds(daemon, signal.SIGHUP)
+    daemon.process.send_signal(signal.SIGHUP)
+    async with aiohttp.ClientSession() as daemon.session:
+        await daemon.until(daemon.answers, "the daemon answers")
+    assert await daemon.stop() == 0
 
 
 async def test_a_download_in_flight_is_finished_and_named_before_the_exit(tmp_path):
