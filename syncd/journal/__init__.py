@@ -219,6 +219,9 @@ class Journal(Protocol):
     def trouble(self) -> str | None:
         """Why the last transaction failed; None once one that wrote something has succeeded."""
 
+    def misplaced(self) -> str | None:
+        """Why nobody would find after a restart what is stored now, None where all is in its place."""
+
     @property
     def holding(self) -> Holding:
         """The record of held files."""

@@ -58,6 +58,8 @@ class SqliteJournal:
         self._db = db
         (self._version,) = db.execute("PRAGMA data_version").fetchone()  # it counts what other connections commit
         self._log = f"{path}-wal"  # where every commit goes first
+        self._files: dict[Path, tuple[int, int]] = {}  # as they were found first
+        self._path = path
         self._log_mark: tuple[int, int] | None = None
         self._looks = 0
 
@@ -65,6 +67,17 @@ class SqliteJournal:
     def trouble(self) -> str | None:
         """Why the last transaction failed; None once one that wrote something has succeeded."""
         return self._commits.trouble
+
+    def misplaced(self) -> str | None:
+        """Why nobody would find after a restart what is stored now: its files are no longer where they were."""
+        for path in (self._path, Path(self._log)):
+            here = _identity(path)
+            known = self._files.get(path)
+            if known is None and here is not None:
+                self._files[path] = here
+            elif here != known:
+                return f"{path} was {'replaced' if here else 'removed'} while it is in use: put it back, or restart"
+        return None
 
     # Deliveries
 
@@ -245,6 +258,14 @@ def _mark(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 @asynccontextmanager

@@ -52,6 +52,7 @@ class Room:
         self._trying = asyncio.Lock()
         self._lost: str | None = "the mirror has not been looked at yet"
         self._looked = False
+        self._misplaced: str | None = None
         self._told = set[str]()
 
     def temp(self) -> Path:
@@ -97,7 +98,8 @@ class Room:
 
     def journal_trouble(self) -> str | None:
         """Why no delivery can be accepted now, if so."""
-        return _too_little("the journal", self.journal_free, self._works.live.config.mirror.min_free)
+        least = self._works.live.config.mirror.min_free
+        return _too_little("the journal", self.journal_free, least) or self._misplaced
 
     async def watch(self) -> None:
         """Look again and again. Ends by cancellation."""
@@ -112,6 +114,7 @@ class Room:
         """Look at both file systems, and come back to a mirror that was lost."""
         config, journal = self._works.live.config, self._works.journal
         self.journal_free = _free(str(config.journal.path.parent))
+        self._misplaced = journal.misplaced()
         if journal.trouble is not None:
             with contextlib.suppress(JournalUnavailable):  # else the next delivery would be the first to find out
                 await journal.note(_TRIED, str(time.time()))

@@ -137,3 +137,25 @@ async def test_the_free_space_is_shown(tmp_path):
         free = shutil.disk_usage(tmp_path).free
         for name in ("mirror_free", "journal_free"):
             assert disk[name] == pytest.approx(free, rel=0.2)
+
+
+@pytest.mark.parametrize("name", ["journal.db", "journal.db-wal"])
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_nothing_is_accepted_while_a_restart_would_not_find_it(tmp_path, name, replaced):
+    async with running(tmp_path) as daemon:
+        file, aside = tmp_path / "state" / name, tmp_path / "aside"
+        file.rename(aside)
+        if replaced:
+            shutil.copy(aside, file)
+        (why,) = await daemon.until(lambda: reasons(daemon), "it is noticed")
+        assert why == f"{file} was {'replaced' if replaced else 'removed'} while it is in use: put it back, or restart"
+        status, answer = await daemon.send(payloads.template_status("IN_REVIEW"))
+        assert (status, answer["error"]) == (503, "unavailable")
+        aside.rename(file)
+        await daemon.until(daemon.answers, "it is noticed that it is back")
+        status, _ = await daemon.send(payloads.template_status("IN_REVIEW"))
+        assert status == 200
+
+
+async def reasons(daemon: Running) -> list[str]:
+    return (await daemon.api("/api/status"))["reasons"]
