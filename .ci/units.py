@@ -1,6 +1,6 @@
 """Has the tools they are made for judge what is shipped for an administrator: units, user, folders, proxy config.
 
-A command that exists stands in for the installed one. nginx is asked where it is at hand.
+A command that exists stands in for the installed one. nginx and Caddy are asked where they are at hand.
 """
 
 import re
@@ -65,11 +65,18 @@ def check_nginx(folder: str) -> None:
         sys.stdout.write("nginx takes docs/examples/nginx.conf\n")
 
 
+def check_caddy() -> None:
+    if caddy := shutil.which("caddy"):
+        judge(caddy, "validate", "--adapter", "caddyfile", "--config", str(ROOT / "docs/examples/Caddyfile"))
+        sys.stdout.write("Caddy takes docs/examples/Caddyfile\n")
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         verify_units(folder)
         measure_exposure()
         check_nginx(folder)
+        check_caddy()
         make_user_and_folders(folder)
 
 
