@@ -71,8 +71,9 @@ class Line:
 
     async def look_up(self, asset: Asset) -> Asset | Retry | Failed:
         """Ask the platform for the URLs an asset has now; as before where there is nothing to ask."""
-        source = getattr(self.works.live.config.sources, asset.source, None)
-        return asset if source is None else await self.apis[asset.source].renew(source, asset)
+        config = self.works.live.config
+        source = getattr(config.sources, asset.source, None)
+        return asset if source is None else await self.apis[asset.source].renew(source, asset, config.download.proxy)
 
     def door(self, asset: Asset, url: str) -> Door | None:
         """Tell what a server asks of those who fetch a URL of an asset there: its platform knows."""

@@ -11,7 +11,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from syncd.config import AbyssaleSource
+from syncd.config import AbyssaleSource, Secret
 from syncd.model import Asset, Failed, Retry
 from syncd.sources import fields
 from syncd.sources.api import Api
@@ -34,39 +34,40 @@ _NEVER = "feature_not_in_plan"  # the one 429 that doesn't pass
 
 
 class AbyssaleApi(Api):
-    """The connections to the API, made at the first question and closed by the owner."""
+    """The connections to the API, made at the first question through each proxy and closed by the owner."""
 
     def __init__(self) -> None:
-        self._http: httpx.AsyncClient | None = None
+        self._http: dict[Secret | None, httpx.AsyncClient] = {}
         self._turn = asyncio.Lock()
 
     async def close(self) -> None:
         """Close what was opened."""
-        if self._http is not None:
-            await self._http.aclose()
+        for http in self._http.values():
+            await http.aclose()
 
-    async def renew(self, source: AbyssaleSource, asset: Asset) -> Asset | Retry | Failed:
+    async def renew(self, source: AbyssaleSource, asset: Asset, proxy: Secret | None) -> Asset | Retry | Failed:
         """Look an asset up, where there is a key and something to ask."""
         if source.api_key is None or asset.kind == "export":
             return asset
-        return await self.look_up(source.api_key.text, asset)
+        return await self.look_up(source.api_key.text, asset, proxy)
 
-    async def look_up(self, key: str, asset: Asset) -> Asset | Retry | Failed:
+    async def look_up(self, key: str, asset: Asset, proxy: Secret | None = None) -> Asset | Retry | Failed:
         """Return the asset with the URLs that its banner has now; Failed where the API says that it has none."""
         async with self._turn:
-            if self._http is None:
-                self._http = await asyncio.to_thread(_connections)
+            if proxy not in self._http:  # a former one stays: somebody may be asking through it
+                self._http[proxy] = await asyncio.to_thread(_connections, proxy)
             await asyncio.sleep(APART)
-        return await _ask(key, asset, self._http)
+        return await _ask(key, asset, self._http[proxy])
 
 
-def _connections() -> httpx.AsyncClient:
+def _connections(proxy: Secret | None) -> httpx.AsyncClient:
     import abyssale  # noqa: F401, PLC0415 - takes its time: in this thread, and only where it is used
     import httpx  # noqa: PLC0415 - same, as is the next
 
     from syncd.sources.abyssale_answers import PLAIN, Bounded  # noqa: PLC0415
 
-    transport = Bounded(size=LONGEST_ANSWER, seconds=PATIENCE, limits=httpx.Limits(max_connections=8))
+    limits = httpx.Limits(max_connections=8)
+    transport = Bounded(size=LONGEST_ANSWER, seconds=PATIENCE, limits=limits, proxy=proxy.text if proxy else None)
     return httpx.AsyncClient(transport=transport, headers=PLAIN, follow_redirects=False, trust_env=False)
 
 

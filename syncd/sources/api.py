@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from syncd.config import Secret
 from syncd.door import Door
 from syncd.model import Asset, Event, Failed, Missed, Retry
 
@@ -27,8 +28,13 @@ class Api:
     async def close(self) -> None:
         """Close what was opened."""
 
-    async def renew(self, source: Any, asset: Asset) -> Asset | Retry | Failed:  # noqa: ARG002 - see above
-        """Say where the files of an asset lie by now."""
+    async def renew(
+        self,
+        source: Any,  # noqa: ARG002 - see above
+        asset: Asset,
+        proxy: Secret | None,  # noqa: ARG002 - same
+    ) -> Asset | Retry | Failed:
+        """Say where the files of an asset lie by now, asking through `download.proxy`."""
         return asset
 
     async def expand(

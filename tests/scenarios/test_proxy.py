@@ -3,8 +3,10 @@
 import asyncio
 import json
 import sys
+from urllib.parse import urlsplit
 
 import pytest
+from api import KEY, Api
 from origin import PNG, Origin, head, ok, status
 from proxy import Proxy, certificate
 from running import running
@@ -249,3 +251,32 @@ async def test_a_proxy_comes_and_goes_while_a_download_runs(tmp_path):
         assert (await daemon.idle())["totals"]["assets"] == 3
         assert len(proxy.asked) == 1
         assert origin.asked["/slow.png"] == 1
+
+
+async def test_where_a_missing_file_lies_by_now_is_asked_through_the_proxy_of_the_moment(tmp_path, monkeypatch):
+    monkeypatch.setenv("ABYSSALE_BASE_URL", "http://api.example.com")
+    async with (
+        Api().running() as api,
+        Origin().running() as origin,
+        Proxy("syncd:s3cret/word").running() as first,
+        Proxy().running() as second,
+        running(tmp_path, abyssale=f'api_key = "{KEY}"') as daemon,
+    ):
+        first.where = second.where = {"api.example.com": urlsplit(api.base).port, NAME: origin.port}
+        origin.url("/gone.png", status(404))
+        origin.url("/new.png", ok())
+
+        async def looked_up(proxy, number):
+            banner = payloads.new_banner(f"http://{NAME}/gone.png", visual=number)
+            api.banners[banner["id"]] = {**banner, "file": payloads.file(f"http://{NAME}/new.png")}
+            await daemon.send(banner)
+            assert (await daemon.idle())["totals"]["assets"] == number
+            return ("GET", f"http://api.example.com/banners/{banner['id']}") in proxy.asked
+
+        await behind(daemon, url_of(first))
+        assert await looked_up(first, 1)
+        daemon.write_config(daemon.config.read_text().replace(url_of(first), url_of(second, user="")))
+        await in_force(daemon, 3)
+        assert await looked_up(second, 2)
+        assert len(api.asked) == 2
+        assert "s3cret" not in await everything_told(daemon)
