@@ -23,7 +23,7 @@ from syncd.config.environment import override
 from syncd.config.lines import Place, lines
 from syncd.config.references import Secret, Surroundings, read_file
 from syncd.config.section import Section
-from syncd.config.tree import Config
+from syncd.config.tree import Config, misplaced
 from syncd.config.wording import dotted, reword
 from syncd.errors import ConfigInvalid, Problem
 
@@ -53,12 +53,15 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Loaded:
     around = Surroundings(absolute.parent, environ, {absolute})
     source = _read(path, around)
     _learn_urls(source.data, around)
+    problems = list[Problem]()
     try:
         config = Config.model_validate(source.data, context=around)
     except ValidationError as invalid:
         errors = invalid.errors(include_url=False, include_input=False)
-        problems = [source.problem(error["loc"], reword(error)) for error in errors]
-        raise ConfigInvalid(sorted(problems, key=_order), files=around.files) from None
+        problems += [source.problem(error["loc"], reword(error)) for error in errors]
+    problems += [source.problem(("mirror", "root"), why) for why in misplaced(around)]
+    if problems:
+        raise ConfigInvalid(sorted(problems, key=_order), files=around.files)
     warnings = (
         source.problem(place, "a secret in clear, in a file that others can read: chmod 600, or name a variable")
         for place, secret in _secrets(config)

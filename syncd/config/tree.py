@@ -7,12 +7,21 @@ how problems are worded is the business of `load`; `sync.toml` beside this file 
 from __future__ import annotations
 
 import os.path
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import ValidationInfo, field_validator
 
-from syncd.config.references import FolderPath, JournalUrl, ProxyUrl, WatchedPath, check_certificate, surroundings
+from syncd.config.references import (
+    FolderPath,
+    JournalUrl,
+    ProxyUrl,
+    Surroundings,
+    WatchedPath,
+    check_certificate,
+    surroundings,
+)
 from syncd.config.section import Filled, Listing, Section, written
 from syncd.config.source import Sources
 from syncd.config.telling import Hook, Notify, Told
@@ -30,6 +39,8 @@ from syncd.config.units import (
     number,
     size,
 )
+
+_PUBLISHED = "mirror.root, whose files are published"
 
 
 class Tls(Section):
@@ -102,7 +113,7 @@ class Mirror(Section):
     """The tree of published files."""
 
     root: FolderPath = written("../mirror")
-    """Its root, relative to the config's folder. A change needs a restart."""
+    """Its root, relative to the config's folder; the config's own files lie elsewhere. A change needs a restart."""
 
     layout: Layout = "{template}/{format}/{filename}"
     """Where a visual goes, below the root."""
@@ -152,14 +163,25 @@ class Journal(Section):
     @field_validator("url")
     @classmethod
     def _is_outside_the_tree(cls, url: str, info: ValidationInfo) -> str:
-        root = surroundings(info).noted.get("mirror.root")
-        if root and Path(os.path.realpath(_journal_path(url))).is_relative_to(os.path.realpath(root)):
-            raise ValueError("must not lie in mirror.root, whose files are published")
+        if _is_published(_journal_path(url), surroundings(info)):
+            raise ValueError(f"must not lie in {_PUBLISHED}")
         return url
 
 
 def _journal_path(url: str) -> Path:
     return Path(url.removeprefix("sqlite:///"))
+
+
+def misplaced(around: Surroundings) -> Iterator[str]:
+    """Say what is wrong with `mirror.root` where files that the config is made from lie in it, once all are known."""
+    for file in sorted(around.files):
+        if _is_published(file, around):
+            yield f"{file} must not lie in {_PUBLISHED}"
+
+
+def _is_published(path: Path, around: Surroundings) -> bool:
+    root = around.noted.get("mirror.root")
+    return root is not None and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
 
 
 class Download(Section):

@@ -251,6 +251,28 @@ def test_a_journal_behind_a_symlink_into_the_tree_is_refused(tmp_path):
     assert problems(path) == ["sync.toml:1: journal.url: must not lie in mirror.root, whose files are published"]
 
 
+@pytest.mark.parametrize("root", [".", "..", "../linked"])
+def test_what_a_config_is_made_from_must_not_be_published(tmp_path, root):
+    text = f'{LEAST}sources.abyssale.api_key = {{ file = "key" }}\nmirror.root = "{root}"\n'
+    path = write(tmp_path, f'{text}journal.url = "sqlite:////var/lib/syncd/journal.db"\n')
+    (path.parent / "key").write_text("key")
+    (tmp_path / "linked").symlink_to("config")
+    assert problems(path) == [
+        f"sync.toml:3: mirror.root: {file} must not lie in mirror.root, whose files are published"
+        for file in ("key", "sync.toml")
+    ]
+
+
+def test_a_secret_elsewhere_must_not_lead_into_the_tree(tmp_path):
+    path = write(tmp_path, f'{LEAST}sources.abyssale.api_key = {{ file = "key" }}\nretry.attempts = 0\n')
+    (tmp_path / "mirror").mkdir()
+    (tmp_path / "mirror" / "key").write_text("key")
+    (path.parent / "key").symlink_to("../mirror/key")
+    key, attempts = problems(path)
+    assert key == "sync.toml:1: mirror.root: key must not lie in mirror.root, whose files are published"
+    assert attempts.startswith("sync.toml:3: retry.attempts: ")
+
+
 def test_the_environment_overrides_the_file(tmp_path):
     config = overridden(
         tmp_path,
