@@ -40,6 +40,7 @@ LOOK_SELDOM = 3.5
 """The same where it reports everything, once it has been asked to for two looks."""
 QUIET = 100
 """Milliseconds in which the kernel's reports are collected; the watcher's thread wakes as often."""
+_MOST_LINKS = 40  # the kernel follows no more on the way to a file
 
 Prepare = Callable[[Loaded], Awaitable[Callable[[], None]]]
 """Opens what a new config needs, raising ConfigInvalid where that can't be; what it returns puts it to use."""
@@ -238,10 +239,10 @@ class Live:
         """The folders in which a change can mean another config, each with its inode.
 
         Editors replace files, mounts swap links to files or to whole folders: these are the
-        parents of the files and of the linked folders above them, and where the files really are.
+        parents of the files and of every link on the way to them, and where the files really are.
         """
         named = {path.parent for path in self._files}
-        links = {above.parent for path in self._files for above in path.parents if above.is_symlink()}
+        links = {Path(os.path.realpath(link.parent)) for path in self._files for link in _links(path)}
         resolved = {Path(os.path.realpath(path)).parent for path in self._files}
         marks = _fingerprint(named | links | resolved)
         return {folder: mark.inode for folder, mark in marks.items() if mark is not None}
@@ -249,6 +250,19 @@ class Live:
     def _is_reported(self, folders: Iterable[Path]) -> bool:
         """Tell if the kernel reports all that happens: the folders are there, and no other machine changes them."""
         return {path.parent for path in self._files} <= set(folders) and all(map(_is_local, folders))
+
+
+def _links(path: Path, most: int = _MOST_LINKS) -> Iterator[Path]:
+    """Each link on the way to a file, in the order in which the kernel follows them: one may lead over others."""
+    for above in (*reversed(path.parents), path):
+        try:
+            target = above.readlink()
+        except OSError:  # no link, or not there
+            continue
+        if most:
+            yield above
+            yield from _links(above.parent / target / path.relative_to(above), most - 1)
+        return
 
 
 def _way_out(download: Download) -> tuple[bool, Secret | None]:

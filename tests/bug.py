@@ -56,6 +56,12 @@ def deaf() -> None:
     cli.main()
 
 
+def trusting() -> None:
+    """Run the command line with nothing but the kernel's word for it that a file has changed, after the first looks."""
+    live.LOOK_SELDOM = 60.0
+    cli.main()
+
+
 def sharing() -> None:
     """Run the command line with its config on a share: other machines change it, and the kernel reports nothing."""
 

@@ -17,6 +17,7 @@ from origin import Origin, head
 from prometheus_client.parser import text_string_to_metric_families
 from running import SECRET, running
 
+from syncd import live
 from syncd.demo import artwork, payloads
 from syncd.demo.ports import free_port
 from syncd.demo.stage import Fault, Stage
@@ -222,6 +223,28 @@ async def test_a_folder_swapped_by_its_link_is_followed(tmp_path):
             release(1, text).rename(daemon.config.parent)
         async with one_generation_later(daemon):
             release(2, text.replace("[server]", '[server]\nmax_body = "2KiB"')).rename(daemon.config.parent)
+        assert await max_body_is(daemon, 2048)
+
+
+async def test_a_link_that_another_link_leads_over_is_followed(tmp_path):
+    """config/sync.toml → ../releases/current/sync.toml, and `current` is swapped."""
+    releases = tmp_path / "releases"
+
+    def release(number, text):
+        (releases / str(number)).mkdir(parents=True)
+        (releases / str(number) / "sync.toml").write_text(text)
+        (releases / "next").symlink_to(str(number))
+        (releases / "next").rename(releases / "current")
+
+    async with running(tmp_path, entry="bug:trusting") as daemon:
+        text = daemon.config.read_text()
+        async with one_generation_later(daemon):
+            release(1, text)
+            daemon.config.unlink()
+            daemon.config.symlink_to("../releases/current/sync.toml")
+        await asyncio.sleep(3 * live.LOOK_ANYWAY)
+        async with one_generation_later(daemon):
+            release(2, text.replace("[server]", '[server]\nmax_body = "2KiB"'))
         assert await max_body_is(daemon, 2048)
 
 
