@@ -128,7 +128,7 @@ class Mirror(Section):
     """"portable" is safe on SMB, NTFS, APFS and ext4; "unicode" keeps what ext4 can hold."""
 
     file_mode: Annotated[int, mode(needed=0o400, allowed=0o777)] = written("0644")
-    """The permissions of published files."""
+    """The permissions of published files; those that are there keep theirs, manifests are written anew."""
 
     dir_mode: Annotated[int, mode(needed=0o700, allowed=0o7777)] = written("0755")
     """The permissions of the tree's folders."""

@@ -31,8 +31,9 @@ _OF_A_BATCH = 512  # folders that are written in one step where a batch is to ap
 _EMPTIED_AT_ONCE = 256
 _AFTER_TROUBLE = 10.0  # seconds; a mirror that comes back is a change
 _SEQUENCE = "index sequence"
-_FORM = "manifest form"
+_FORM, _MODE = "manifest form", "manifest mode"
 _PLAIN, _WITH_CHECKSUMS = "plain", "with checksums"
+_USUAL_MODE = "0644"
 
 
 async def keep_manifests(works: Works, publisher: Publisher, room: Room) -> None:
@@ -43,9 +44,8 @@ async def keep_manifests(works: Works, publisher: Publisher, room: Room) -> None
         works.changed.clear()
         works.grown.clear()
         try:
-            await _follow_form(works)
             order = await _order_for_index(works)
-            behind = index is None or order is not None
+            behind = await _follow_form(works) or index is None or order is not None
             if index is None or order is not None:
                 index = await works.journal.index(Index)
             behind = await write_stale(works, index) or behind
@@ -82,17 +82,22 @@ async def _order_for_index(works: Works) -> str | None:
     return None if asked == await works.journal.recall(INDEX_ANSWERED) else asked
 
 
-async def _follow_form(works: Works) -> None:
-    """Have everything written anew where the config asks for another form, be it edited while nobody ran."""
-    form = _WITH_CHECKSUMS if works.live.config.manifest.checksums else _PLAIN
-    if (await works.journal.recall(_FORM) or _PLAIN) == form:
-        return
-    if form == _PLAIN:
+async def _follow_form(works: Works) -> bool:
+    """Have all written anew, and say so, where another form or mode is asked for, be it edited while nobody ran."""
+    config = works.live.config
+    form = _WITH_CHECKSUMS if config.manifest.checksums else _PLAIN
+    mode = f"{config.mirror.file_mode:04o}"
+    former = await works.journal.recall(_FORM) or _PLAIN
+    if (former, await works.journal.recall(_MODE) or _USUAL_MODE) == (form, mode):
+        return False
+    if former != form == _PLAIN:
         lists = await works.journal.index(_checksum_lists)
         for start in range(0, len(lists), _AT_ONCE):
             await works.store.remove(lists[start : start + _AT_ONCE])
     await works.journal.rewrite_all()
     await works.journal.note(_FORM, form)
+    await works.journal.note(_MODE, mode)
+    return True
 
 
 async def write_stale(works: Works, index: Index) -> bool:

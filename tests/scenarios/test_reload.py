@@ -535,3 +535,24 @@ async def test_checksums_appear_and_go_with_their_key(tmp_path):
         await daemon.until(lists, "checksums are written")
         daemon.write_config(text)
         await daemon.until(lambda: not lists(), "checksums are removed")
+
+
+async def test_manifests_follow_the_mode_and_published_files_keep_theirs(tmp_path):
+    async with Stage() as stage, running(tmp_path, mirror='file_mode = "0600"') as daemon:
+        index = daemon.root / "manifest.json"
+
+        def modes(paths):
+            return {path.stat().st_mode & 0o777 for path in paths}
+
+        await daemon.until(index.exists, "the index of an empty tree")
+        daemon.write_config(mirror='file_mode = "0640"')
+        await daemon.until(lambda: modes([index]) == {0o640}, "the index follows")
+        await daemon.send(payloads.new_banner(stage.put("/a.png", artwork.artwork("png"))))
+        await daemon.send(payloads.export(stage.put("/e.zip", artwork.archive({"b.png": artwork.artwork("png")}))))
+        await daemon.idle()
+        manifests = [*daemon.root.rglob("manifest.json"), *daemon.root.glob("_exports/*.json")]
+        files = set(daemon.files()) - {str(path.relative_to(daemon.root)) for path in manifests}
+        daemon.write_config(mirror='file_mode = "0644"')
+        await daemon.until(lambda: modes(manifests) == {0o644}, "all manifests follow")
+        assert len(manifests) == 3
+        assert modes(daemon.root / file for file in files) == {0o640}
