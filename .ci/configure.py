@@ -83,7 +83,8 @@ def allowed(node: dict[str, Any]) -> str:
         return "a secret, or a list of them" if any("items" in one for one in node["anyOf"]) else "a secret"
     if node["type"] == "string":
         pattern = node.get("pattern", "")
-        return "duration" if "|s|m|h" in pattern else "size" if "KiB" in pattern else "text"
+        form = "duration" if "|s|m|h" in pattern else "size" if "KiB" in pattern else "text"
+        return f"{form}, {node['$comment']}" if "$comment" in node else form
     if node["type"] == "array":
         return f"a list of {allowed(node['items'])}"
     return f"{node['minimum']} to {node['maximum']}" if "minimum" in node else node["type"]

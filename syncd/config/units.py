@@ -108,12 +108,12 @@ def show_duration(seconds: float) -> str:
 
 def duration(low: str, high: str) -> Notation:
     """Write a time span in these bounds; the value is seconds."""
-    return Notation(_between(parse_duration, low, high), _whole(_DURATION))
+    return Notation(_between(parse_duration, low, high), {**_whole(_DURATION), "$comment": f"{low} to {high}"})
 
 
 def size(low: str, high: str) -> Notation:
     """Write an amount of data in these bounds; the value is bytes."""
-    return Notation(_between(parse_size, low, high), _whole(_SIZE))
+    return Notation(_between(parse_size, low, high), {**_whole(_SIZE), "$comment": f"{low} to {high}"})
 
 
 def number(low: int, high: int) -> Notation:

@@ -25,3 +25,9 @@ def test_every_key_is_told_with_what_it_takes(script):
         cells = [cell.strip() for cell in row.replace("\\|", "").strip("|").split("|")]
         assert len(cells) == 4
         assert all(cells), row
+
+
+def test_a_duration_or_a_size_is_told_with_its_bounds(script):
+    page = script.page()
+    assert '| `first` | `"1s"` | duration, 0s to 1h |' in page
+    assert '| `max_body` | `"1MiB"` | size, 1 to 64MiB |' in page
