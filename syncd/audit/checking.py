@@ -159,33 +159,35 @@ class Check:
     def _strays_at(self, path: str) -> Iterator[Finding]:
         kind = kind_of(self.root, path) if path else "folder"
         if kind is not None and not path.startswith("."):
-            yield from self._judged(Entry(path, kind))
+            found = self._as_given(Entry(path, kind))
+            yield from self._strays_below(found.path) if kind == "folder" else self._unnamed(found)
 
-    def _judged(self, found: Entry) -> Iterator[Finding]:
-        entry = self._as_given(found)
-        if entry.kind != "folder":
-            if not self._is_named(entry.path):
-                yield Finding("stray", entry.path, _why_stray(entry), SetAside())
-            return
-        export = auditing.export_at(self.db, entry.path) if entry.path else None
-        if export is not None and export.key == entry.path:
-            yield from self._strays_in(export, {named.path for named in export.parts()}, entry.path)
-            return
-        below = []
-        for inside in entries(self.root, entry.path):
-            if inside.kind != "folder":
-                yield from self._judged(inside)
-            elif not inside.path.rpartition("/")[2].startswith("."):
-                below.append(inside)
-        for folder in below:  # once this one is closed: how deep a tree is must not count
-            yield from self._judged(folder)
+    def _strays_below(self, folder: str) -> Iterator[Finding]:
+        waiting = [folder]
+        while waiting:  # one is closed before the next is opened: how deep a tree is must not count
+            folder = waiting.pop()
+            export = auditing.export_at(self.db, folder) if folder else None
+            if export is not None and export.key == folder:
+                yield from self._strays_in(export)
+                continue
+            for inside in map(self._as_given, entries(self.root, folder)):
+                if inside.kind != "folder":
+                    yield from self._unnamed(inside)
+                elif not inside.path.rpartition("/")[2].startswith("."):
+                    waiting.append(inside.path)
 
-    def _strays_in(self, export: NamedExport, known: set[str], folder: str) -> Iterator[Finding]:
-        for inside in map(self._as_given, entries(self.root, folder)):
-            if inside.kind == "folder":
-                yield from self._strays_in(export, known, inside.path)
-            elif inside.path not in known and auditing.export_of(self.db, export.asset) == export:
-                yield Finding("stray", inside.path, "it is not part of the export", SetAside())
+    def _unnamed(self, entry: Entry) -> Iterator[Finding]:
+        if not self._is_named(entry.path):
+            yield Finding("stray", entry.path, _why_stray(entry), SetAside())
+
+    def _strays_in(self, export: NamedExport) -> Iterator[Finding]:
+        known, waiting = {named.path for named in export.parts()}, [export.key]
+        while waiting:
+            for inside in map(self._as_given, entries(self.root, waiting.pop())):
+                if inside.kind == "folder":
+                    waiting.append(inside.path)
+                elif inside.path not in known and auditing.export_of(self.db, export.asset) == export:
+                    yield Finding("stray", inside.path, "it is not part of the export", SetAside())
 
     def _as_given(self, entry: Entry) -> Entry:
         """An entry under the name that it was given: some shares list names in another normal form than ours."""

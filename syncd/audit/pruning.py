@@ -16,7 +16,7 @@ from pathlib import Path
 from syncd.journal import auditing, inbox, repairing
 from syncd.journal.orders import order
 from syncd.owner import Holder
-from syncd.store.folders import Folders, remove_empty
+from syncd.store.folders import parent_of, remove_empty
 from syncd.store.inspecting import Leftover, entries, quarantined, remove_own, temps
 
 _AT_ONCE = 100
@@ -94,24 +94,22 @@ class Prune:
 
     def folders(self, pruned: Pruned, *, dry: bool) -> None:
         """Remove folders that hold nothing; beside a daemon not those of the last minute, which it may be filling."""
-        for folder in list(self._empty("")):
+        for folder in list(self._empty()):
             pruned.folders += [folder] if dry else remove_empty(self.root, folder)
 
-    def _empty(self, folder: str) -> Iterator[str]:
-        inside = 0
-        below = []
-        for entry in entries(self.root, folder):
-            inside += 1
-            if entry.kind == "folder" and not entry.path.rpartition("/")[2].startswith("."):
-                below.append(entry.path)
-        for path in below:
-            yield from self._empty(path)
-        if folder and not inside and not self._is_young(folder):
-            yield folder
+    def _empty(self) -> Iterator[str]:
+        waiting = [""]
+        while waiting:
+            folder, inside = waiting.pop(), 0
+            for entry in entries(self.root, folder):
+                inside += 1
+                if entry.kind == "folder" and not entry.path.rpartition("/")[2].startswith("."):
+                    waiting.append(entry.path)
+            if folder and not inside and not self._is_young(folder):
+                yield folder
 
     def _is_young(self, folder: str) -> bool:
         if self.daemon is None:
             return False
-        with Folders(self.root) as folders:
-            above, name = folders.of(folder)
+        with parent_of(self.root, folder) as (above, name):
             return os.stat(name, dir_fd=above, follow_symlinks=False).st_mtime > self.now - _MINUTE

@@ -80,6 +80,24 @@ class Folders:
 
 
 @contextlib.contextmanager
+def parent_of(root: int, path: str) -> Iterator[tuple[int, str]]:
+    """The open folder that holds `path`, which is below an open one, and the path's last part.
+
+    The folders on the way there are closed again: how deep it lies must not count.
+    """
+    *above, name = path.split("/")
+    descriptor = os.open(".", FOLDER, dir_fd=root)
+    try:
+        for part in above:
+            inside = os.open(part, FOLDER, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = inside
+        yield descriptor, name
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
 def opened(path: str, within: int | None = None) -> Iterator[int]:
     """A folder that is no link, open."""
     descriptor = os.open(path, FOLDER, dir_fd=within)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from syncd.store.folders import FOLDER, Folders, content_of, exists
+from syncd.store.folders import FOLDER, Folders, content_of, exists, parent_of
 from syncd.store.root import OWN, QUARANTINE, TEMPS
 
 Kind = Literal["file", "folder", "link", "other"]
@@ -49,21 +49,19 @@ class Entry:
 def look(root: int, path: str, advance: Callable[[int], None]) -> Seen | None:
     """Read the file at `path` and hash it; None where nothing is. `advance` is told of bytes as they are read."""
     try:
-        with Folders(root) as folders:
-            folder, name = folders.of(path)
-            with content_of(folder, name) as file:
-                found = os.fstat(file.fileno())
-                if not stat.S_ISREG(found.st_mode):
-                    return Seen(fault="it is no file")
-                if _NOREUSE is not None:  # what readers use stays in the page cache
-                    os.posix_fadvise(file.fileno(), 0, 0, _NOREUSE)
-                count, digest = 0, hashlib.sha256()
-                buffer = memoryview(bytearray(min(_READ, found.st_size + 1)))
-                while read := file.readinto(buffer):
-                    digest.update(buffer[:read])
-                    count += read
-                    advance(read)
-                return Seen(count, digest.hexdigest())
+        with parent_of(root, path) as (folder, name), content_of(folder, name) as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                return Seen(fault="it is no file")
+            if _NOREUSE is not None:  # what readers use stays in the page cache
+                os.posix_fadvise(file.fileno(), 0, 0, _NOREUSE)
+            count, digest = 0, hashlib.sha256()
+            buffer = memoryview(bytearray(min(_READ, found.st_size + 1)))
+            while read := file.readinto(buffer):
+                digest.update(buffer[:read])
+                count += read
+                advance(read)
+            return Seen(count, digest.hexdigest())
     except OSError as error:
         if error.errno in _GONE:
             return None
@@ -77,11 +75,9 @@ def look(root: int, path: str, advance: Callable[[int], None]) -> Seen | None:
 def text_of(root: int, path: str, limit: int) -> bytes | None:
     """A file as a whole; None where nothing is, empty where it is no file that can be read, or beyond `limit` bytes."""
     try:
-        with Folders(root) as folders:
-            folder, name = folders.of(path)
-            with content_of(folder, name) as file:
-                found = os.fstat(file.fileno())
-                return file.readall() if stat.S_ISREG(found.st_mode) and found.st_size <= limit else b""
+        with parent_of(root, path) as (folder, name), content_of(folder, name) as file:
+            found = os.fstat(file.fileno())
+            return file.readall() if stat.S_ISREG(found.st_mode) and found.st_size <= limit else b""
     except OSError as error:
         return None if error.errno in _GONE else b""
 
@@ -104,8 +100,7 @@ def same(root: int, one: str, other: str) -> bool:
 
 def _found(root: int, path: str) -> os.stat_result | None:
     try:
-        with Folders(root) as folders:
-            folder, name = folders.of(path)
+        with parent_of(root, path) as (folder, name):
             return os.stat(name, dir_fd=folder, follow_symlinks=False)
     except OSError as error:
         if error.errno in _GONE:
@@ -117,8 +112,7 @@ def entries(root: int, folder: str) -> Iterator[Entry]:
     """Go through what is in a folder, in no order; nothing where there is no such folder. The root is ""."""
     with contextlib.ExitStack() as stack:
         try:
-            folders = stack.enter_context(Folders(root))
-            descriptor, _ = folders.of(f"{folder}/" if folder else "")
+            descriptor, _ = stack.enter_context(parent_of(root, f"{folder}/" if folder else ""))
         except OSError as error:
             if error.errno in _GONE | _LINK:
                 return
@@ -183,21 +177,21 @@ def quarantined(root: int) -> Iterator[Leftover]:
 
 def _leftovers(root: int, folder: str) -> Iterator[Leftover]:
     for entry in list(entries(root, folder)):
-        with contextlib.suppress(FileNotFoundError), Folders(root) as folders:
-            descriptor, name = folders.of(entry.path)
+        with contextlib.suppress(FileNotFoundError), parent_of(root, entry.path) as (descriptor, name):
             found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
             yield Leftover(name, _size(root, entry), found.st_mtime)
 
 
 def _size(root: int, entry: Entry) -> int:
-    if entry.kind == "folder":
-        return sum(_size(root, inside) for inside in entries(root, entry.path))
-    try:
-        with Folders(root) as folders:
-            folder, name = folders.of(entry.path)
-            return os.stat(name, dir_fd=folder, follow_symlinks=False).st_size
-    except FileNotFoundError:
-        return 0
+    size, waiting = 0, [entry]
+    while waiting:
+        one = waiting.pop()
+        if one.kind == "folder":
+            waiting += entries(root, one.path)
+        else:
+            found = _found(root, one.path)
+            size += found.st_size if found else 0
+    return size
 
 
 def remove_own(root: int, kind: Literal["tmp", "quarantine"], name: str) -> None:

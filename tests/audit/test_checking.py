@@ -1,12 +1,15 @@
+import resource
 import time
+from contextlib import contextmanager
 
 import pytest
-from journal.press import START, banner, content_of, press_at, rules
+from journal.press import START, banner, content_of, export, press_at, rules
 
 from syncd.audit import Fetch, Seek, SetAside
 from syncd.audit.checking import Check
-from syncd.journal import auditing, repairing
+from syncd.journal import Published, auditing, repairing
 from syncd.journal.orders import order
+from syncd.model import ExportFile
 from syncd.store.folders import opened
 
 PATH = "Spring sale/square/a.png"
@@ -114,6 +117,30 @@ async def test_a_folder_that_is_very_deep_is_gone_through(tmp_path, root):
     async with press_at(tmp_path / "journal.db"):
         (finding,) = check(tmp_path / "journal.db", root)
     assert finding.path.endswith("/d/stray")
+
+
+@contextmanager
+def few_descriptors():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_an_export_of_very_deep_folders_is_gone_through_with_few_descriptors(tmp_path, root):
+    deep = "/".join(["d"] * 380)
+    async with press_at(tmp_path / "journal.db") as press:
+        await press.announce(export())
+        job, fetched, placement = await press.place(await press.job(), b"film")
+        files = (ExportFile(f"{deep}/film.mp4", fetched.bytes, fetched.sha256),)
+        await press.journal.settle([Published(placement, job, fetched, START, placement.key, files)], rules(), START)
+        put(root, f"{placement.key}/{deep}/film.mp4", b"film")
+        put(root, f"{placement.key}/{deep}/stray", b"x")
+        with few_descriptors():
+            (finding,) = check(tmp_path / "journal.db", root, within={placement.key})
+    assert (finding.what, finding.path) == ("stray", f"{placement.key}/{deep}/stray")
 
 
 async def test_a_name_that_a_share_lists_in_another_normal_form_is_the_name_it_was_given(tmp_path, root):

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from syncd.store.folders import opened, remove_empty
-from syncd.store.inspecting import entries, kind_of, look, set_aside, text_of
+from syncd.store.inspecting import entries, kind_of, look, quarantined, set_aside, text_of
 
 
 @pytest.fixture
@@ -58,6 +58,15 @@ def test_what_is_set_aside_is_kept_under_its_path_whatever_was_there_before(tmp_
     assert (kept / "b~").read_text() == "two"
     assert set_aside(root, "a/b", "now") is None
     assert set_aside(root, "a", "now") == ".syncd/quarantine/now/a~"
+
+
+def test_what_was_set_aside_is_counted_however_deep_it_lies(tmp_path, root):
+    deep = tmp_path / ".syncd/quarantine/now" / "/".join("d" * 500)
+    deep.mkdir(parents=True)
+    for name in ("one", "two"):
+        (deep / name).write_bytes(b"four")
+    (batch,) = quarantined(root)
+    assert (batch.name, batch.bytes) == ("now", 8)
 
 
 def test_empty_folders_go_up_to_the_first_that_holds_something(tmp_path, root):
