@@ -49,6 +49,10 @@ class ArchiveRefused(SyncdError):
     """The archive is damaged, hostile or beyond the limits: no later attempt at these bytes would mend it."""
 
 
+class ArchiveDamaged(ArchiveRefused):
+    """The bytes are not those that were packed: cut off or changed on their way, perhaps, so that others may be."""
+
+
 class Entry(NamedTuple):
     """One entry as the archive's directory describes it; sizes and `offset` in bytes, `mode` as in stat(2)."""
 
@@ -64,7 +68,14 @@ class Entry(NamedTuple):
 
     def refused(self, reason: str) -> ArchiveRefused:
         """Say why the archive is refused because of this entry, in text that is safe to print."""
-        return ArchiveRefused(f"entry {self.name[:120]!r} {reason}")
+        return ArchiveRefused(self._says(reason))
+
+    def damaged(self, reason: str) -> ArchiveDamaged:
+        """Say in what this entry is not what was packed, in text that is safe to print."""
+        return ArchiveDamaged(self._says(reason))
+
+    def _says(self, reason: str) -> str:
+        return f"entry {self.name[:120]!r} {reason}"
 
 
 def read_directory(file: BinaryIO, max_entries: int) -> list[Entry]:
@@ -80,7 +91,7 @@ def read_directory(file: BinaryIO, max_entries: int) -> list[Entry]:
         entries.append(entry)
         at += length
     if at != end:
-        raise ArchiveRefused("the archive's directory is damaged")
+        raise ArchiveDamaged("the archive's directory is damaged")
     _refuse_overlaps(entries, start)
     return entries
 
@@ -89,7 +100,7 @@ def read_content(read: Read, entry: Entry) -> Iterator[bytes]:
     """Yield an entry's bytes in pieces; raises at the end if length or CRC are not what was announced."""
     header = read(_LOCAL.size + len(entry.raw), entry.offset)
     if len(header) < _LOCAL.size or not header.startswith(b"PK\3\4"):
-        raise entry.refused("is not where the directory says")
+        raise entry.damaged("is not where the directory says")
     *_, name_length, extra_length = _LOCAL.unpack_from(header)
     if name_length != len(entry.raw) or header[_LOCAL.size :] != entry.raw:
         raise entry.refused("has two different names")
@@ -97,13 +108,13 @@ def read_content(read: Read, entry: Entry) -> Iterator[bytes]:
     for piece in _unpacked(read, entry, entry.offset + len(header) + extra_length) if entry.size else ():
         size += len(piece)
         if size > entry.size:
-            raise entry.refused("is larger than announced")
+            raise entry.damaged("is larger than announced")
         crc = zlib.crc32(piece, crc)
         yield piece
     if size != entry.size:
-        raise entry.refused("is truncated")
+        raise entry.damaged("is truncated")
     if crc != entry.crc:
-        raise entry.refused("does not match its CRC")
+        raise entry.damaged("does not match its CRC")
 
 
 def _directory_span(file: BinaryIO) -> tuple[int, int]:
@@ -114,21 +125,21 @@ def _directory_span(file: BinaryIO) -> tuple[int, int]:
     tail = file.read()
     end = tail.rfind(b"PK\5\6")
     if end < 0 or end + _END.size > len(tail):
-        raise ArchiveRefused("the archive is truncated or not a ZIP file: it has no end record")
+        raise ArchiveDamaged("the archive is truncated or not a ZIP file: it has no end record")
     _, disk, first_disk, _, _, length, start, comment = _END.unpack_from(tail, end)
     if end + _END.size + comment != len(tail):
-        raise ArchiveRefused("the archive's end record is damaged, or something follows it")
+        raise ArchiveDamaged("the archive's end record is damaged, or something follows it")
     record = end - _LOCATOR.size - _END64.size
     if record >= 0 and tail.startswith(b"PK\6\7", end - _LOCATOR.size):
         _, _, record_at, _ = _LOCATOR.unpack_from(tail, end - _LOCATOR.size)
         signature, _, _, _, disk, first_disk, _, _, length, start = _END64.unpack_from(tail, record)
         if signature != b"PK\6\6" or record_at != tail_at + record:
-            raise ArchiveRefused("the archive's zip64 end record is damaged")
+            raise ArchiveDamaged("the archive's zip64 end record is damaged")
         end = record
     if disk or first_disk:
         raise ArchiveRefused("the archive is one of several parts")
     if start + length != tail_at + end:
-        raise ArchiveRefused("the archive's directory is not where its end record says")
+        raise ArchiveDamaged("the archive's directory is not where its end record says")
     return start, start + length
 
 
@@ -136,7 +147,7 @@ def _read_entry(file: BinaryIO) -> tuple[Entry, int]:
     """Read one record of the directory, and tell its length."""
     fixed = file.read(_CENTRAL.size)
     if len(fixed) != _CENTRAL.size or not fixed.startswith(b"PK\1\2"):
-        raise ArchiveRefused("the archive's directory is damaged")
+        raise ArchiveDamaged("the archive's directory is damaged")
     (_, _, _, flags, method, _, _, crc, packed, size, name, extra, comment, disk, _, attributes, offset) = (
         _CENTRAL.unpack(fixed)
     )
@@ -233,7 +244,7 @@ def _unpacked(read: Read, entry: Entry, start: int) -> Iterator[bytes]:
         try:
             piece = decoder.decompress(data, PIECE)
         except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as error:  # bz2 raises OSError
-            raise entry.refused(f"is damaged: {error}") from None
+            raise entry.damaged(f"is damaged: {error}") from None
         if piece:
             yield piece
         elif starved:
@@ -249,7 +260,7 @@ def _pieces(read: Read, start: int, end: int) -> Iterator[bytes]:
 def _lzma_decoder(header: bytes, entry: Entry) -> lzma.LZMADecompressor:
     """Set up LZMA from the header that APPNOTE 5.8.8 puts before the packed bytes."""
     if len(header) != 9 or header[2:4] != b"\5\0":  # noqa: PLR2004 - version, length 5, properties
-        raise entry.refused("has a damaged LZMA header")
+        raise entry.damaged("has a damaged LZMA header")
     properties, dictionary = struct.unpack_from("<BI", header, 4)
     if dictionary > _LARGEST_DICTIONARY:
         raise entry.refused(f"needs {dictionary} bytes of memory to be unpacked")
@@ -259,4 +270,4 @@ def _lzma_decoder(header: bytes, entry: Entry) -> lzma.LZMADecompressor:
     try:
         return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=chain)
     except (lzma.LZMAError, ValueError) as error:
-        raise entry.refused(f"has a damaged LZMA header: {error}") from None
+        raise entry.damaged(f"has a damaged LZMA header: {error}") from None

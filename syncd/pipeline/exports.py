@@ -15,9 +15,9 @@ from pathlib import Path
 from syncd.config import Config
 from syncd.errors import StoreUnavailable, SyncdError
 from syncd.mirror.archive import extract
-from syncd.mirror.unzip import ArchiveRefused
+from syncd.mirror.unzip import ArchiveDamaged, ArchiveRefused
 from syncd.mirror.waste import throw_away
-from syncd.model import ExportFile, Failed, Fetched, Job
+from syncd.model import ExportFile, Failed, Fetched, Job, Retry
 from syncd.pipeline import Works, facts_of
 from syncd.pipeline.publishing import Publisher, Unpacked
 
@@ -28,8 +28,11 @@ class _Unreadable(Exception):
     """An archive found a bug of ours. It must not end the daemon, which would only meet it again."""
 
 
-async def publish_export(works: Works, publisher: Publisher, job: Job, fetched: Fetched) -> Failed | None:
-    """Unpack and publish a fetched export; returns why it can't be, if so. Raises StoreUnavailable."""
+async def publish_export(works: Works, publisher: Publisher, job: Job, fetched: Fetched) -> Retry | Failed | None:
+    """Unpack and publish a fetched export; returns why it can't be, if so. Raises StoreUnavailable.
+
+    One that is damaged is to be fetched again, as any file that is not what its type says.
+    """
     config = works.live.config
     if fetched.type != "zip" or not config.exports.extract:
         alone = (ExportFile("", fetched.bytes, fetched.sha256),)
@@ -40,6 +43,8 @@ async def publish_export(works: Works, publisher: Publisher, job: Job, fetched: 
             files = await _unpack(fetched.path, into, config)
         kept = fetched.path if config.exports.keep_archive else None
         return await publisher.publish(job, fetched, Unpacked(into, "", files, kept))
+    except ArchiveDamaged as damaged:
+        return Retry(f"the archive is refused: {damaged}", fetched.attempts)
     except ArchiveRefused as refused:
         return Failed(f"the archive is refused: {refused}", fetched.attempts)
     except OSError as error:

@@ -160,10 +160,10 @@ async def _work(line: Line, means: Means, job: Job, parts: Parts, shelf: Shelf) 
         result = await fetch(job.asset, parts, means)
         if isinstance(result, Fetched):
             works.metrics.downloaded(result.bytes, result.seconds)
-            failed = await _publish(line, job, result)
-            if failed is None:
+            trouble = await _publish(line, job, result)
+            if trouble is None:
                 return
-            result = failed
+            result = trouble
         end = ending(job, result, works.live.config.retry, works.clock())
         await _settle(works, job, end)
         if isinstance(end, Again):
@@ -180,7 +180,7 @@ async def _work(line: Line, means: Means, job: Job, parts: Parts, shelf: Shelf) 
         discard(parts)
 
 
-async def _publish(line: Line, job: Job, fetched: Fetched) -> Failed | None:
+async def _publish(line: Line, job: Job, fetched: Fetched) -> Retry | Failed | None:
     if job.asset.kind == "export":
         return await publish_export(line.works, line.publisher, job, fetched)
     return await line.publisher.publish(job, fetched)

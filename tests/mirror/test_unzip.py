@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.mirror.unzip import ArchiveRefused, read_content, read_directory
+from syncd.mirror.unzip import ArchiveDamaged, ArchiveRefused, read_content, read_directory
 
 METHODS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
 
@@ -160,9 +160,9 @@ def test_the_limit_itself_is_allowed():
 
 
 @pytest.mark.parametrize("cut", [1, 10, 22, 60, 200])
-def test_a_truncated_archive_is_refused(cut):
+def test_a_truncated_archive_is_damaged(cut):
     data = zipped({"a.txt": os.urandom(500)})
-    with pytest.raises(ArchiveRefused):
+    with pytest.raises(ArchiveDamaged):
         read(data[:-cut])
 
 
@@ -181,16 +181,16 @@ def test_bytes_around_the_archive_are_refused(before, after):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_flipped_bit_is_noticed(method):
     data = zipped({"a.txt": os.urandom(5000)}, method)
-    with pytest.raises(ArchiveRefused, match=r"'a\.txt'"):
+    with pytest.raises(ArchiveDamaged, match=r"'a\.txt'"):
         read(patched(data, 2000, bytes([data[2000] ^ 1])))
 
 
 def test_content_beyond_the_announced_size_is_refused():
     data = zipped({"a": bytes(5000)})
     size_at = data.index(b"PK\1\2") + 24
-    with pytest.raises(ArchiveRefused, match="larger than announced"):
+    with pytest.raises(ArchiveDamaged, match="larger than announced"):
         read(patched(data, size_at, struct.pack("<I", 10)))
-    with pytest.raises(ArchiveRefused, match="truncated"):
+    with pytest.raises(ArchiveDamaged, match="truncated"):
         read(patched(data, size_at, struct.pack("<I", 5001)))
 
 

@@ -120,8 +120,7 @@ BAD = {
 async def test_a_refused_archive_fails_with_its_reason_and_leaves_nothing(tmp_path):
     async with watched(tmp_path, exports='max_files = 20\nmax_expanded = "4MiB"') as scene:
         contents = {name: archive(members) for name, (members, _) in BAD.items()}
-        contents["truncated"] = archive(MEMBERS)[:-30]
-        reasons = {**{name: reason for name, (_, reason) in BAD.items()}, "truncated": "truncated"}
+        reasons = {name: reason for name, (_, reason) in BAD.items()}
         reasons["bomb"] = "expand"  # whichever limit it meets first
         ids = {}
         for number, (name, content) in enumerate(contents.items()):
@@ -140,11 +139,29 @@ async def test_a_refused_archive_fails_with_its_reason_and_leaves_nothing(tmp_pa
             (asset,) = delivery["assets"]
             assert asset["state"] == "failed"
             assert reasons[ids[asset["id"]]] in asset["reason"]
+        assert all(scene.stage.requests[f"/{name}.zip"] == 1 for name in contents)
+
+
+async def test_an_archive_that_comes_damaged_is_fetched_again(tmp_path):
+    whole = archive(MEMBERS)
+    middle = len(whole) // 2
+    short, changed = whole[:middle], whole[:middle] + bytes([whole[middle] ^ 4]) + whole[middle + 1 :]
+    async with watched(tmp_path) as scene:
+        urls = [scene.put(f"/{number}.zip", damaged) for number, damaged in enumerate((short, changed))]
+        for number, url in enumerate(urls):
+            await scene.send(payloads.export(url, export=number))
+        await scene.daemon.until(lambda: all(scene.stage.requests[f"/{number}.zip"] for number in range(2)), "both")
+        assert scene.files() == {}
+        for number in range(2):
+            served(scene, path=f"/{number}.zip")
+        await scene.settle()
+        assert len(scene.files()) == 2 * len(MEMBERS)
+        assert [asset["state"] for one in await scene.deliveries() for asset in one["assets"]] == ["published"] * 2
 
 
 async def test_a_refused_export_that_is_announced_again_with_a_good_archive_is_published(tmp_path):
     async with watched(tmp_path) as scene:
-        bad = payloads.export(scene.stage.put("/bad.zip", archive(MEMBERS)[:-9]))
+        bad = payloads.export(scene.stage.put("/bad.zip", archive({"/etc/evil": b"x"})))
         await scene.send(bad)
         await scene.settle()
         assert len(await scene.failures()) == 1
