@@ -314,7 +314,7 @@ class Listed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FolderContents:
-    """What is in a folder, up to `change`; `sequence` is that of its manifest on disk, 0 before the first."""
+    """What is in a folder, up to `change`; `sequence` is the last that it may have on disk, 0 before the first."""
 
     folder: str
     change: int

@@ -51,6 +51,9 @@ BREAKS = {
         tree / "t/f/manifest.json", {"sequence": 2, "assets": []}
     ),
     "a count": lambda tree: write(tree / "t/f/manifest.json", {"sequence": 3, "assets": []}),
+    "a change that has no sequence": lambda tree: write(
+        tree / "t/f/manifest.json", {**json.loads((tree / "t/f/manifest.json").read_bytes()), "template": None}
+    ),
     "a part of an export": lambda tree: write(tree / "_exports/e/x.png", GOOD),
     "an index that goes back": lambda tree: write(
         tree / "manifest.json", {"sequence": 8, "folders": [], "exports": []}

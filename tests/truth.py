@@ -47,6 +47,7 @@ class Truth:
         self._exports: list[Counter[str]] = []
         self._hashed: dict[tuple[int, int, int], str] = {}
         self._sequences: dict[str, int] = {}
+        self._folders: dict[str, Any] = {}
         self._late: dict[tuple[str, str], float] = {}
         self._stop = threading.Event()
         self._turn = threading.Lock()
@@ -109,6 +110,9 @@ class Truth:
             return
         if manifest["sequence"] < line["sequence"]:
             self._break(f"{line['manifest']} is older than the index says: {manifest['sequence']} < {line['sequence']}")
+        before, self._folders[line["path"]] = self._folders.get(line["path"]), manifest
+        if before and before["sequence"] == manifest["sequence"] and before != manifest:
+            self._break(f"{line['manifest']} says two things under the sequence {manifest['sequence']}")
         current = [entry for entry in manifest["assets"] if not entry.get("superseded")]
         counted = len(current), sum(entry["bytes"] for entry in current)
         if manifest["sequence"] == line["sequence"] and counted != (line["assets"], line["bytes"]):

@@ -265,6 +265,9 @@ class Journal(Protocol):
     async def stale(self, limit: int) -> tuple[Sequence[FolderContents], Sequence[ExportContents]]:
         """Folders and exports whose manifests are behind what is published."""
 
+    async def use_up_sequences(self) -> None:
+        """Pass over the sequence that manifests which are behind may have on disk already, unrecorded."""
+
     async def rewrite_all(self) -> None:
         """Mark every manifest as behind, for when the way they are written has changed."""
 

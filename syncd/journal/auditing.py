@@ -87,7 +87,7 @@ class NamedExport:
 
 @dataclass(frozen=True, slots=True)
 class NamedFolder:
-    """A folder of visuals. `sequence` is that of its manifest on disk; `behind`: there is a newer one to write."""
+    """A folder of visuals. `sequence` is that of its manifest on disk, or, where that is `behind`, may be."""
 
     folder: str
     sequence: int

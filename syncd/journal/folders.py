@@ -46,6 +46,11 @@ def manifested(
     )
 
 
+def use_up_sequences(db: sqlite3.Connection) -> None:
+    """Pass over the sequence that manifests which are behind may have on disk already, for this is not recorded."""
+    db.execute("UPDATE folders SET sequence = sequence + 1 WHERE change > written")
+
+
 def rewrite_all(db: sqlite3.Connection) -> None:
     """Mark every manifest as behind."""
     db.execute("UPDATE folders SET change = change + 1 WHERE change > 0")  # 0: it is cleared away

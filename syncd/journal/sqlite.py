@@ -173,6 +173,10 @@ class SqliteJournal:
         """Record which manifests are on disk, and what the index says of them."""
         await self._ask(lambda db: folders.manifested(db, done, exports))
 
+    async def use_up_sequences(self) -> None:
+        """Pass over the sequence that manifests which are behind may have on disk already, unrecorded."""
+        await self._ask(folders.use_up_sequences)
+
     async def rewrite_all(self) -> None:
         """Mark every manifest as behind, for when the way they are written has changed."""
         await self._ask(folders.rewrite_all)

@@ -44,6 +44,8 @@ async def keep_manifests(works: Works, publisher: Publisher, room: Room) -> None
         works.changed.clear()
         works.grown.clear()
         try:
+            if index is None:
+                await works.journal.use_up_sequences()
             order = await _order_for_index(works)
             behind = await _follow_form(works) or index is None or order is not None
             if index is None or order is not None:
@@ -142,6 +144,8 @@ async def _write(
     lines = [line for line, some in of_exports if written(some)]
     if on_disk or lines:
         await works.journal.manifested(on_disk, lines)
+    if obstructed:  # a list of checksums, perhaps, whose manifest is on disk
+        await works.journal.use_up_sequences()
     holding = {folder.folder for folder in folders if folder.listed}
     for done in on_disk:
         if done.line.folder in holding:

@@ -459,6 +459,19 @@ async def test_each_manifest_of_a_folder_has_the_next_sequence(press):
     assert await press.journal.stale(10) == ([], [])
 
 
+async def test_a_sequence_that_may_be_on_disk_already_is_passed_over(press):
+    await published(press, 1)
+    await press.journal.rewrite_all()
+    (unrecorded,) = await press.write_manifests()
+    await press.journal.use_up_sequences()
+    (again,) = await press.write_manifests()
+    assert again.line.sequence == unrecorded.line.sequence + 1
+    await press.name_all()
+    await press.journal.use_up_sequences()
+    ((line,), _) = await index_of(press.journal)
+    assert line.sequence == again.line.sequence, "what is recorded is known"
+
+
 async def test_a_source_url_is_kept_without_its_query(press):
     await published(press, 1)
     ((listed,),) = [folder.listed for folder in press.manifests.values()]

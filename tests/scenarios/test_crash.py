@@ -1,6 +1,7 @@
 """Promise 1, the hard way: the daemon is killed, and what it had answered 200 is published all the same."""
 
 import asyncio
+import contextlib
 import json
 import random
 import signal
@@ -167,6 +168,20 @@ async def test_a_kill_between_the_decision_where_a_file_goes_and_its_record_is_a
         assert index["totals"]["assets"] == 1
         assert daemon.files() == {key: content}
         assert origin.asked["/a.png"] == (1 if moved else 2)
+
+
+async def test_a_sequence_that_a_kill_left_unrecorded_is_not_used_again(tmp_path):
+    async with Stage() as stage, running(tmp_path) as daemon:
+        await daemon.send(payloads.new_banner(stage.put("/1.png", artwork.artwork("png"))))
+        (line,) = (await daemon.idle())["folders"]
+        await kill(daemon)
+        with contextlib.closing(sqlite3.connect(daemon.folder / "state" / "journal.db", isolation_level=None)) as db:
+            db.execute("UPDATE folders SET written = written - 1, sequence = sequence - 1")
+        await daemon.start()
+        await daemon.until(lambda: daemon.index()["folders"] != [line], "the folder is written anew")
+        (again,) = daemon.index()["folders"]
+        assert again["sequence"] > line["sequence"]
+        assert json.loads((daemon.root / line["manifest"]).read_bytes())["sequence"] == again["sequence"]
 
 
 async def test_an_index_that_a_kill_left_behind_its_folders_is_mended_by_the_start(tmp_path):

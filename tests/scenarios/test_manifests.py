@@ -154,6 +154,20 @@ async def test_checksums_come_and_go_with_the_setting(tmp_path):
         assert await checked(sums) == 0
 
 
+async def test_a_manifest_whose_checksums_can_not_be_written_counts_its_changes(tmp_path):
+    async with watched(tmp_path, manifest="checksums = true") as scene:
+        (scene.daemon.root / FOLDER / "SHA256SUMS").mkdir(parents=True)
+        manifest, sequences = scene.daemon.root / FOLDER / "manifest.json", []
+        for number in (1, 2):
+            await scene.send(banner(scene, number))
+            await scene.daemon.until(
+                lambda number=number: manifest.exists() and len(scene.manifest(FOLDER)["assets"]) == number,
+                "it is named",
+            )
+            sequences.append(scene.manifest(FOLDER)["sequence"])
+        assert sequences[0] < sequences[1]
+
+
 async def test_an_index_that_was_lost_or_is_behind_is_written_at_the_next_start(tmp_path):
     async with watched(tmp_path) as scene:
         await scene.send(banner(scene, 1))
