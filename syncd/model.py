@@ -394,6 +394,10 @@ def held_key(row: int) -> str:
     return f"{HELD}{row}"
 
 
+OWN_NAMES = frozenset({"manifest.json", "sha256sums"})
+"""What files of syncd's own are called in any folder of the tree, as `fold` gives it."""
+
+
 def fold(name: str) -> str:
     """Bring a name or path to the form in which names are compared: what any file system merges is equal.
 

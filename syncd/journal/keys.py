@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from syncd.journal import Naming, Rules
 from syncd.journal.writes import Writes
-from syncd.model import Asset, fold
+from syncd.model import OWN_NAMES, Asset, fold
 
 BESIDE_EXPORT = (".json", ".SHA256SUMS", ".zip", ".jpeg", ".png", ".webp", ".avif", ".gif", ".pdf", ".mp4")
 """What may lie beside an export's folder under its name: its manifest, its archive, or it as one plain file."""
@@ -95,7 +95,9 @@ class Register:
         return None if row is None else row[0]
 
     def _may_have(self, folded: str, visual: int | None) -> bool:
-        """Tell whether this visual may have a path: nobody else's, and no folder of any path that was given."""
+        """Tell whether this visual may have a path: nobody else's nor syncd's, and no folder of any path given."""
+        if folded.rpartition("/")[2] in OWN_NAMES:  # as beside an export called `manifest`
+            return False
         if folded in self._given:
             return self._given[folded] == visual
         if folded in self._above:

@@ -14,7 +14,7 @@ from itertools import count
 from typing import Literal
 from unicodedata import category, combining, normalize
 
-from syncd.model import fold
+from syncd.model import OWN_NAMES, fold
 
 Style = Literal["portable", "unicode"]
 """`portable` also avoids what NTFS and SMB refuse. Letters of every script stay in both."""
@@ -43,7 +43,6 @@ _DEVICES = frozenset({"CON", "PRN", "AUX", "NUL", "CLOCK$", "CONIN$", "CONOUT$"}
     for port in ("COM", "LPT")
     for digit in "0123456789\N{SUPERSCRIPT ONE}\N{SUPERSCRIPT TWO}\N{SUPERSCRIPT THREE}"
 }
-_OWN = frozenset({"manifest.json", "sha256sums"})
 
 
 @lru_cache(maxsize=512)  # a burst has few templates and formats, and each name is asked for more than once
@@ -80,7 +79,7 @@ def _trimmed(name: str, style: Style) -> str:
 def _is_taken(name: str, style: Style, *, exported: bool) -> bool:
     """Tell if a name is a device of Windows, whatever follows its first dot, or a file of syncd's own."""
     device = style == "portable" and name.partition(".")[0].rstrip().upper() in _DEVICES
-    return device or (not exported and fold(name) in _OWN)
+    return device or (not exported and fold(name) in OWN_NAMES)
 
 
 def split_extension(name: str) -> tuple[str, str]:

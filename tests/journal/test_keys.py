@@ -1,7 +1,11 @@
+from dataclasses import replace
+
 import pytest
 from journal.press import START, banner, export, press_at, rules
 
+from syncd.config import Mirror
 from syncd.journal.sqlite import open_journal
+from syncd.mirror.names import Names
 from syncd.model import Format, Template
 
 
@@ -55,6 +59,15 @@ async def test_a_revived_older_version_has_the_key_of_its_visual(press):
     await press.announce(banner(version=1, filename="b.png"))
     await press.give_up(await press.job())
     assert (await press.publish()).key == "Spring sale/square/a.png"
+
+
+@pytest.mark.parametrize("name", ["manifest", "MANIFEST"])
+async def test_what_lies_beside_an_export_is_never_called_like_a_folders_manifest(press, name):
+    mirror = Mirror.model_validate({"root": "/unused", "exports": "exports/{export_id}"})
+    press.rules = replace(press.rules, naming=Names(mirror))
+    own, other = await keys_of(press, export(name), export("manifest-2"))
+    assert own.startswith(f"exports/{name}~")
+    assert other == "exports/manifest-2"
 
 
 async def test_names_and_keys_are_the_same_after_reopening_and_after_a_lost_journal(tmp_path):
