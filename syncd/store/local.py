@@ -205,7 +205,7 @@ class LocalTree:
         try:
             if move.keep_as is not None:
                 folder, name = folders.of(move.former or move.key)
-                self._keep(folder, name, move.keep_as.rpartition("/")[2])
+                self._keep(move.temp, folder, name, move.keep_as.rpartition("/")[2])
             folder, name = folders.of(move.key)
             if move.folder and exists(folder, name):
                 self._replace_folder(move.temp, folder, name)
@@ -226,23 +226,31 @@ class LocalTree:
             os.rename(temp, name, dst_dir_fd=folder)
         shutil.rmtree(former, ignore_errors=True)
 
-    def _keep(self, folder: int, name: str, keep_as: str) -> None:
-        """Make the file `name` visible as `keep_as` too, whole at every moment.
+    def _keep(self, temp: Path, folder: int, name: str, keep_as: str) -> None:
+        """Make the file `name`, which `temp` is to replace, visible as `keep_as` too, whole at every moment.
 
-        One that is there already is from before a crash; the newer file may have moved since.
+        One that is there already gives way, be it somebody else's, unless `temp` has moved before: it is what was kept
+        then, before a crash.
         """
-        if exists(folder, keep_as) or not exists(folder, name):
+        if not exists(folder, name) or (exists(folder, keep_as) and _has_moved(temp, folder, name)):
             return
+        kept = self.temp()
         try:
-            os.link(name, keep_as, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+            self._link(folder, name, kept)
+            os.rename(kept, keep_as, dst_dir_fd=folder)
+        finally:
+            kept.unlink(missing_ok=True)
+
+    def _link(self, folder: int, name: str, temp: Path) -> None:
+        """Give a file a second name, or what is in it where that can't be."""
+        try:
+            os.link(name, temp, src_dir_fd=folder, follow_symlinks=False)
         except OSError as error:
             if error.errno not in _NO_HARD_LINKS:
                 raise
-            temp = self.temp()
             with content_of(folder, name) as old, temp.open("xb") as new:
                 shutil.copyfileobj(old, new, _COPIED_AT_ONCE)
             self._sync_file(temp)
-            os.rename(temp, keep_as, dst_dir_fd=folder)
 
     def _write(self, files: Sequence[tuple[str, bytes]]) -> list[str | None]:
         self._check_root()
@@ -346,6 +354,15 @@ def _opened_file(temp: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _has_moved(temp: Path, folder: int, name: str) -> bool:
+    """Tell if what is in `temp` is at `name` already."""
+    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    if not stat.S_ISREG(found.st_mode) or found.st_size != temp.stat().st_size:
+        return False
+    with content_of(folder, name) as there, temp.open("rb", buffering=0) as new:
+        return _sha256(there) == _sha256(new)
 
 
 def _sync_folder(path: Path) -> None:

@@ -109,6 +109,13 @@ async def test_what_was_kept_before_a_crash_is_not_replaced_by_what_moved_since(
     assert (read("t/a.png"), read("t/a.v1.png")) == (b"two", b"one")
 
 
+async def test_what_somebody_else_has_put_where_the_file_before_is_to_be_kept_gives_way(store, read, root):
+    await publish(store, "t/a.png", b"one")
+    (root / "t/a.v1.png").write_bytes(b"mine")
+    await publish(store, "t/a.png", b"two", keep_as="t/a.v1.png")
+    assert (read("t/a.png"), read("t/a.v1.png")) == (b"two", b"one")
+
+
 async def test_nothing_is_kept_where_nothing_was(store, read):
     assert await publish(store, "t/a.png", b"one", keep_as="t/a.v1.png") is None
     with pytest.raises(FileNotFoundError):
@@ -373,6 +380,15 @@ async def test_a_folder_where_a_file_is_to_be_removed_does_not_stop_the_others(t
     assert everything_below(root / "t") == ["a.png"]
 
 
+async def test_a_folder_in_the_way_of_the_file_before_is_that_files_fault_and_leaves_it(tree, root):
+    await publish(tree, "t/a.png", b"one")
+    (root / "t/a.v1.png").mkdir()
+    fault = await publish(tree, "t/a.png", b"two", keep_as="t/a.v1.png")
+    assert fault is not None
+    assert fault.startswith("t/a.png can't be written: ")
+    assert (root / "t/a.png").read_bytes() == b"one"
+
+
 async def test_a_planted_link_to_a_folder_is_not_followed(tree, root, tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -394,6 +410,17 @@ async def test_a_planted_link_to_a_file_is_replaced_and_not_written_through(tree
     assert not (root / "t/a.png").is_symlink()
     assert precious.read_text() == "precious"
     assert precious.stat().st_nlink == 1
+
+
+async def test_a_planted_link_in_the_way_of_the_file_before_is_replaced(tree, root, tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    await publish(tree, "t/a.png", b"one")
+    (root / "t/a.v1.png").symlink_to(precious)
+    assert await publish(tree, "t/a.png", b"two", keep_as="t/a.v1.png") is None
+    assert not (root / "t/a.v1.png").is_symlink()
+    assert (root / "t/a.v1.png").read_bytes() == b"one"
+    assert precious.read_text() == "precious"
 
 
 @pytest.mark.parametrize("name", [".syncd", ".syncd/tmp"])
