@@ -34,6 +34,8 @@ Reserve = Callable[[str, str, Iterable[str]], str]
 _SUFFIXES = len("~") + 64 + len(".v") + len(str(2**53))
 """Bytes that an id of the owner and a version may add to a wanted file name."""
 
+_SHORT_ID = re.compile(r"(?<=.)~[0-9a-f]{8,64}\Z")
+
 _ALIASES = {"jpeg": ("jpeg", "jpg"), "jpg": ("jpeg", "jpg")}
 
 
@@ -161,7 +163,14 @@ def _joined(folders: list[str], name: str, style: Style) -> str:
     if len(path.encode()) <= WHOLE - _SUFFIXES:
         return path
     share = max(SHORTEST, (WHOLE - _SUFFIXES + 1) // len(parts) - 1)
-    return "/".join(part if part.startswith("_") else clean(part, style, limit=share) for part in parts)
+    return "/".join(part if part.startswith("_") else _shortened(part, share, style) for part in parts)
+
+
+def _shortened(part: str, limit: int, style: Style) -> str:
+    """Cut a part to `limit` bytes, but not the short id that tells it from another of its name."""
+    short_id = _SHORT_ID.search(part)
+    suffix = short_id[0] if short_id else ""
+    return clean(part.removesuffix(suffix), style, limit=max(SHORTEST, limit - len(suffix))) + suffix
 
 
 def _length(value: float | None) -> str:

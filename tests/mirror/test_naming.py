@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from itertools import islice
 
@@ -204,6 +205,17 @@ def test_deep_layouts_stay_within_the_limit_with_room_for_ids(texts):
     longest = list(islice(candidates(key, "owner"), 4))[-1]
     assert len(version_key(longest, "9007199254740992").encode()) <= WHOLE
     assert len(longest) == len(key) + 65
+
+
+def test_two_templates_of_one_name_stay_apart_where_a_path_is_cut(register):
+    name, layout = "\u00e9" * 200, "{template}/{format}/{stem}/{stem}/{stem}/{stem}/{filename}"
+    asset = replace(SPRING, template=Template("t1", name), format=Format("f" * 250), filename="x" * 300)
+    other = replace(asset, template=Template("t2", name))
+    keys = [key_for(one, layout, "portable", NOON, register) for one in (asset, other)]
+    first, second = (key.partition("/")[0] for key in keys)
+    assert first.startswith(second.partition("~")[0])
+    assert re.fullmatch("\u00e9+~[0-9a-f]{8}", second)
+    assert len(keys[1].encode()) < WHOLE
 
 
 @pytest.mark.parametrize(
