@@ -206,12 +206,22 @@ class Truth:
         manifests = {f"{path}/manifest.json" for path in folders} | {line["manifest"] for line in index["exports"]}
         there_too = {path for path in self._visible() if is_json(path) and path != "manifest.json"}
         found += [f"a manifest that nobody names: {path}" for path in sorted(there_too - manifests)]
-        for folder in (path for path in self.root.rglob("*") if path.is_dir() and ".syncd" not in path.parts):
-            if stat.S_IMODE(folder.stat().st_mode) != self.modes[1]:
-                found.append(f"{folder} has the mode {stat.S_IMODE(folder.stat().st_mode):o}")
-            if not any(folder.iterdir()):
+        for folder in self._kept_folders():
+            try:
+                mode, empty = stat.S_IMODE(folder.stat().st_mode), not any(folder.iterdir())
+            except FileNotFoundError:  # it is removed just now
+                continue
+            if mode != self.modes[1]:
+                found.append(f"{folder} has the mode {mode:o}")
+            if empty:
                 found.append(f"{folder} is empty")
         return found + [f"a temp file: {path}" for path in (self.root / ".syncd" / "tmp").iterdir()]
+
+    def _kept_folders(self) -> Iterable[Path]:
+        """All folders that a reader sees; one may be gone by the time that it is looked at."""
+        for folder, folders, _ in os.walk(self.root):
+            folders[:] = [name for name in folders if name != ".syncd"]
+            yield from (Path(folder, name) for name in folders)
 
     def _visible(self) -> Iterable[str]:
         """Paths of all files that a reader sees, dot-folders aside."""
