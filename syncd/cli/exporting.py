@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -26,6 +27,7 @@ COLUMNS = (
 """What the table forms of the manifest name of each file."""
 
 Rows = Iterable[dict[str, Any]]
+_Write = Callable[[Rows, TextIO], None]
 
 manifest = typer.Typer(help="Use what is published as data.", no_args_is_help=True)
 
@@ -39,7 +41,10 @@ def _before(config: ConfigOption = None) -> None:
 def export(
     form: Annotated[Literal["json", "jsonl", "csv"], typer.Option("--format", help="How it is written.")] = "json",
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where to; else stdout. Replaced once all is written.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", dir_okay=False, readable=False, help="Where to; else stdout. Replaced once all is written."
+        ),
     ] = None,
     config: ConfigOption = None,
 ) -> None:
@@ -50,21 +55,30 @@ def export(
         if output is None:
             _FORMS[form](rows, sys.stdout)
         else:
-            _replace(output, rows, _FORMS[form])
+            _put(output, rows, _FORMS[form])
 
 
-def _replace(output: Path, rows: Rows, write: Callable[[Rows, TextIO], None]) -> None:
+def _put(output: Path, rows: Rows, write: _Write) -> None:
+    """Replace a file, or what a link leads to. A fifo or a device stays, and is written to."""
+    try:
+        if output.exists() and not output.is_file():
+            with output.open("w", encoding="utf-8", newline="") as file:
+                write(rows, file)
+        else:
+            _replace(Path(os.path.realpath(output)), rows, write)
+    except OSError as error:
+        raise SyncdError(f"can't write {output}: {error.strerror}") from error
+
+
+def _replace(output: Path, rows: Rows, write: _Write) -> None:
     """Write beside the file, then put it in its place: nobody reads half of it."""
     part = output.with_name(f".{output.name}.part")
     try:
-        try:
-            with part.open("w", encoding="utf-8", newline="") as file:
-                write(rows, file)
-            part.replace(output)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise SyncdError(f"can't write {output}: {error.strerror}") from error
+        with part.open("w", encoding="utf-8", newline="") as file:
+            write(rows, file)
+        part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _write_json(rows: Rows, out: TextIO) -> None:
@@ -89,4 +103,4 @@ def _write_csv(rows: Rows, out: TextIO) -> None:
         table.writerow({name: shown(cell) if isinstance(cell, str) else cell for name, cell in cells.items()})
 
 
-_FORMS: dict[str, Callable[[Rows, TextIO], None]] = {"json": _write_json, "jsonl": _write_lines, "csv": _write_csv}
+_FORMS: dict[str, _Write] = {"json": _write_json, "jsonl": _write_lines, "csv": _write_csv}

@@ -1,6 +1,8 @@
 import csv
 import io
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from cli.command import command, process, write_config
@@ -90,6 +92,33 @@ def test_a_file_stays_as_it_is_when_the_export_fails(config, tmp_path, monkeypat
         command("manifest", "export", "--config", config, "--output", output)
     assert output.read_text() == "of yesterday"
     assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["all.jsonl"]
+
+
+def test_a_fifo_is_written_to_and_stays_one(config, tmp_path):
+    fifo = tmp_path / "all.jsonl"
+    os.mkfifo(fifo)
+    with ThreadPoolExecutor() as beside:
+        read = beside.submit(fifo.read_text)
+        export(config, "jsonl", "--output", fifo)
+        assert read.result() == export(config, "jsonl")
+    assert fifo.is_fifo()
+
+
+@pytest.mark.parametrize("before", ["of yesterday", None])
+def test_a_link_stays_one_and_what_it_names_is_replaced(config, tmp_path, before):
+    named, link = tmp_path / "state" / "all.jsonl", tmp_path / "all.jsonl"
+    link.symlink_to("state/all.jsonl")
+    if before is not None:
+        named.write_text(before)
+    export(config, "jsonl", "--output", link)
+    assert link.is_symlink()
+    assert named.read_text() == export(config, "jsonl")
+
+
+def test_a_folder_is_wrong_usage(config, tmp_path):
+    for folder in (".", "..", tmp_path):
+        ended = command("manifest", "export", "--config", config, "--output", folder)
+        assert (ended.code, ended.out) == (2, "")
 
 
 def test_a_place_that_can_not_be_written_is_a_failure(config, tmp_path):
