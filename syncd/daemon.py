@@ -24,11 +24,12 @@ from typing import Any
 
 from syncd import __version__, supervisor
 from syncd.config import Config, Loaded, load
-from syncd.errors import SyncdError
+from syncd.errors import JournalUnavailable, SyncdError
 from syncd.insight import Insight
 from syncd.intake.receive import Intake
 from syncd.journal.reading import SqliteReader
 from syncd.journal.sqlite import open_journal
+from syncd.journal.whereabouts import WHEREABOUTS, Whereabouts
 from syncd.listeners import Listeners
 from syncd.live import Live
 from syncd.mirror.limits import Bandwidth
@@ -63,6 +64,7 @@ _GARBAGE = 20_000  # objects, until it is looked for: with the usual 700 the loo
 _LAST_LOOK = 0.5  # seconds in which the admin listener answers what it has been asked
 _ADMIN_TIMEOUT = 30.0
 _OPEN_FILES = 16_384  # two listeners full of connections, downloads, and the folders of deep trees
+_NOTED_AGAIN = 5.0
 
 
 def run(config_path: Path) -> int:
@@ -121,6 +123,7 @@ class Daemon:
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._reload = asyncio.Event()
+        self._moved = asyncio.Event()
         self._lines: list[Line] = []
         self._metrics = Metrics()
 
@@ -219,6 +222,7 @@ class Daemon:
                 serve(read_deliveries(works), "reader"),
                 serve(ask_platforms(works, self._apis), "questions"),
                 *([serve(catch_up(works, self._apis), "catching up")] if self._listens else []),
+                *([serve(self._keep_whereabouts(), "whereabouts")] if self._listens else []),
                 serve(self._room.watch(), "disk watch"),
                 serve(forget_old(works), "retention"),
                 serve(notice_orders(works, self._outages, self._telling.stir), "orders"),
@@ -274,6 +278,7 @@ class Daemon:
         def put_to_use() -> None:
             configure(loaded.config.log.level, loaded.config.log.format)
             switch()
+            self._moved.set()
             self._room.judge()
             for line in self._lines:
                 line.slots.refill()
@@ -289,6 +294,19 @@ class Daemon:
             await self._reload.wait()
             self._reload.clear()
             await self._live.reload()
+
+    async def _keep_whereabouts(self) -> None:
+        """Note where commands find this daemon, now and after each reload."""
+        while True:
+            await self._moved.wait()
+            self._moved.clear()
+            server, admin = (str(self._listeners.address(name)) for name in ("server", "admin"))
+            here = Whereabouts(str(os.getpid()), server, admin, str(self._live.config.mirror.root))
+            try:
+                await self._works.journal.note(WHEREABOUTS, str(here))
+            except JournalUnavailable:
+                await asyncio.sleep(_NOTED_AGAIN)
+                self._moved.set()
 
     def _reloaded(self, ok: bool) -> None:  # noqa: FBT001 - a plain callback
         self._metrics.reload(ok=ok, at=time.time())

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from http.client import HTTPConnection, HTTPException
+from pathlib import Path
 from typing import Any
 
-from syncd.cli.where import reachable
+from syncd.cli.where import Places, places, reachable
 from syncd.config import Address
-from syncd.errors import SyncdError
+from syncd.errors import ConfigInvalid, Problem, SyncdError
 
 _TIMEOUT = 2.0  # seconds without a byte
 _LONGEST_ANSWER = 32 << 20
@@ -28,6 +30,26 @@ def ask(admin: Address, path: str) -> Any:
     if status != _OK:
         raise _none_from(admin, f"it answers {status}")
     return said
+
+
+def state(config: Path) -> Places:
+    """Read the places of a config, for a command that needs the journal.
+
+    Raises ConfigInvalid where it is not there because a running daemon has refused the edit that names it.
+    """
+    where = places(config)
+    if not os.path.exists(where.journal) and (problem := _refused(where.admin)):  # noqa: PTH110 - see `reading`
+        raise ConfigInvalid([problem])
+    return where
+
+
+def _refused(admin: Address) -> Problem | None:
+    """What a running daemon has against the config on disk."""
+    try:
+        said = ask(admin, "/api/status")
+    except SyncdError:
+        return None
+    return Problem(**said["config"]["error"]) if said and said["config"]["error"] else None
 
 
 def exchange(admin: Address, method: str, path: str, timeout: float = _TIMEOUT) -> tuple[int, Any] | None:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from syncd.cli.asking import state
 from syncd.cli.show import document, plain, say, screen, table
-from syncd.cli.where import ConfigOption, below, config_path, places, reading
+from syncd.cli.where import ConfigOption, below, config_path, reading
 from syncd.cli.writing import JsonOption
 from syncd.journal.reading import SqliteReader
 from syncd.observe.text import size
@@ -63,7 +64,7 @@ def explain(
 ) -> None:
     """Tell which delivery, event, attempts and URL put a file here, and what it replaced; or why there is none."""
     named = config_path(config)
-    where = places(named)
+    where = state(named)
     paths = below(where.root, path)
     with reading(named, where) as reader:
         found = _explained(reader, where.root, path, paths)

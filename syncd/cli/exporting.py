@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal, TextIO
 
 import typer
 
-from syncd.cli.where import ConfigOption, config_path, places, reading
+from syncd.cli.asking import state
+from syncd.cli.where import ConfigOption, config_path, reading
 from syncd.errors import SyncdError
 from syncd.mirror.manifest import flat
 from syncd.model import rfc3339
@@ -50,7 +51,7 @@ def export(
 ) -> None:
     """Print every published file, as of one moment."""
     path = config_path(config)
-    with reading(path, places(path)) as reader, reader.snapshot():
+    with reading(path, state(path)) as reader, reader.snapshot():
         rows = flat(reader.folders(), reader.exports())
         if output is None:
             _FORMS[form](rows, sys.stdout)

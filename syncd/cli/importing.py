@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 import orjson
 import typer
 
+from syncd.cli.asking import state
 from syncd.cli.platform import session
 from syncd.cli.show import complain, document, say
 from syncd.cli.where import ConfigOption, config_path
@@ -84,9 +85,8 @@ def import_(
         raise typer.BadParameter("--banner and --request exclude each other; without them both are tried")
     wanted = _ids(ids or [], file)
     kinds: tuple[Kind, ...] = ("banner",) if banner else ("generation request",) if request else tuple(_EVENTS)
-    loaded = load(config_path(config))
-    platform = session(loaded, "`syncd import`")
-    journal = loaded.config.journal.path
+    path = config_path(config)
+    platform, journal = session(load(path), "`syncd import`"), state(path).journal
     with order(journal):
         pass  # a journal that can't be written is better known before the platform is asked
     results: list[Result] = []

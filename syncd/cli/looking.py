@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,10 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from syncd import __version__
-from syncd.cli.asking import ask
+from syncd.cli.asking import ask, state
 from syncd.cli.show import document, plain, say, screen, table
 from syncd.cli.where import ConfigOption, Places, config_path, places, reading
-from syncd.errors import SyncdError
+from syncd.config import load
+from syncd.errors import ConfigInvalid, SyncdError
+from syncd.journal.whereabouts import process
 from syncd.model import Outcome
 from syncd.observe.status import OUTCOMES
 from syncd.observe.status import status as whole_status
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from rich.console import Group, RenderableType
 
 _WATCH_EVERY = 1.0  # seconds
+_AT_REST = "not running"
 _FAILURES, _DELIVERIES = 10, 10  # lines of one screen
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -46,16 +50,19 @@ def status(
         raise typer.BadParameter("--watch draws a screen; it does not go with --json")
     path = config_path(config)
     where = places(path)
+    now = _status(path, where)
     if as_json:
-        document(_status(path, where))
-        return
-    terminal = screen()
-    terminal.print(_drawn(path, where))
+        document(now)
+    else:
+        terminal = screen()
+        terminal.print(_drawn(path, where, now))
     while watch:
         time.sleep(_WATCH_EVERY)
-        drawn = _drawn(path, where)
+        drawn = _drawn(path, where, _status(path, where))
         terminal.clear()  # does nothing where there is no terminal
         terminal.print(drawn)
+    if now["started_at"] is None and now["reasons"] != [_AT_REST]:
+        raise typer.Exit(1)
 
 
 def _status(path: Path, where: Places) -> dict[str, Any]:
@@ -68,23 +75,39 @@ def _status_at_rest(path: Path, where: Places) -> dict[str, Any]:
     live = {
         "version": __version__,
         "started_at": None,
-        "config": {"path": os.path.abspath(path), "generation": 0, "loaded_at": None, "error": None},  # noqa: PTH100 - symlinks are kept
+        "config": {
+            "path": os.path.abspath(path),  # noqa: PTH100 - symlinks are kept
+            "generation": 0,
+            "loaded_at": None,
+            "error": _error_in(path),
+        },
         "disk": {"mirror_free": _free(where.root), "journal_free": _free(where.journal.parent)},
     }
+    pid = process(where.journal)
+    reason = _AT_REST if pid is None else f"process {pid} has the journal, but nobody answers at {where.admin}"
     with reading(path, where) as reader:
         return whole_status(
-            live, reasons=["not running"], deliveries=dict.fromkeys(OUTCOMES, 0), reader=reader, now=time.time()
+            live, reasons=[reason], deliveries=dict.fromkeys(OUTCOMES, 0), reader=reader, now=time.time()
         )
+
+
+def _error_in(path: Path) -> dict[str, Any] | None:
+    """The first thing that is wrong with a config, as the daemon tells it."""
+    try:
+        load(path)
+    except ConfigInvalid as invalid:
+        problem = invalid.problems[0]
+        return {**asdict(problem), "key": problem.key or None}
+    return None
 
 
 def _free(folder: Path) -> int | None:
     return shutil.disk_usage(folder).free if folder.is_dir() else None
 
 
-def _drawn(path: Path, where: Places) -> Group:
+def _drawn(path: Path, where: Places, now: dict[str, Any]) -> Group:
     from rich.console import Group  # noqa: PLC0415 - only where something is drawn
 
-    now = _status(path, where)
     last = ask(where.admin, f"/api/deliveries?limit={_DELIVERIES}")
     if last is None:
         with reading(path, where) as reader:
@@ -100,14 +123,16 @@ def _summary(now: dict[str, Any]) -> Iterator[RenderableType]:
         if now["reasons"]:
             yield plain(f"deliveries wait: {'; '.join(now['reasons'])}", "red")
     elif now["started_at"] is None:
-        yield plain("syncd does not run; this is from its journal", "yellow")
+        why = "; ".join("syncd does not run" if reason == _AT_REST else reason for reason in now["reasons"])
+        yield plain(f"{why}; this is from its journal", "yellow")
     else:
         yield plain(f"syncd {now['version']} is not ready: {'; '.join(now['reasons'])}", "red")
     config = now["config"]
     since = f", generation {config['generation']}, in force since {config['loaded_at']}" if now["started_at"] else ""
     yield plain(f"config {config['path']}{since}")
     if config["error"]:
-        yield plain(f"the file on disk is not in force: {wrong(config['error'])}", "red")
+        how = "in force" if now["started_at"] else "valid"
+        yield plain(f"the file on disk is not {how}: {wrong(config['error'])}", "red")
     queue, disk = now["queue"], now["disk"]
     oldest = f", the oldest for {span(queue['oldest_seconds'])}" if queue["depth"] else ""
     rows = [
@@ -170,7 +195,7 @@ def list_deliveries(
         ctx.obj = as_json  # for `show`: it counts wherever it stands
         return
     path = config_path(config)
-    with reading(path, places(path)) as reader:
+    with reading(path, state(path)) as reader:
         listed = reader.deliveries(limit=limit, source=source, outcome=outcome)
     if as_json:
         document({"deliveries": listed})
@@ -198,7 +223,7 @@ def show_delivery(
 ) -> None:
     """Show one delivery with its headers and its payload."""
     path = config_path(config)
-    with reading(path, places(path)) as reader:
+    with reading(path, state(path)) as reader:
         found = reader.delivery(delivery)
     if found is None:
         raise SyncdError(f"no delivery has an id that begins with {delivery}", hint="`syncd deliveries` lists them")

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from syncd.cli.asking import ask
+from syncd.cli.asking import ask, state
 from syncd.cli.show import complain, document, say
-from syncd.cli.where import ConfigOption, Places, below, config_path, judging, places, reading
+from syncd.cli.where import ConfigOption, Places, below, config_path, judging, reading
 from syncd.cli.writing import JsonOption
 from syncd.config import Config
 from syncd.config.units import parse_duration
 from syncd.errors import SyncdError
 from syncd.journal import finding, mending
 from syncd.journal.orders import order
+from syncd.journal.whereabouts import process
 
 if TYPE_CHECKING:
     from syncd.journal import Decision, Rules
@@ -50,7 +51,7 @@ def retry(
     if bool(names) == failed:
         raise typer.BadParameter("name assets by id or path, or say --failed", param_hint="ID")
     path = config_path(config)
-    where, rules = places(path), _rules(judging(path))
+    where, rules = state(path), _rules(judging(path))
     given = {name: below(where.root, name) for name in names or ()}
     unknown: list[str] = []
     if failed:
@@ -152,7 +153,7 @@ def replay(
     if since is not None and outcome is None:
         raise typer.BadParameter("it goes with --outcome", param_hint="--since")
     path, after = config_path(config), _since(since)
-    where = places(path)
+    where = state(path)
     unknown: list[str] = []
     if outcome is not None:
         with reading(path, where) as reader:
@@ -250,9 +251,11 @@ def _rules(config: Config) -> Rules:
 def runs(where: Places) -> bool | None:
     """Tell if the daemon runs; None where that can't be found out."""
     try:
-        return ask(where.admin, "/api/status") is not None
+        if ask(where.admin, "/api/status") is not None:
+            return True
     except SyncdError:
         return None
+    return False if process(where.journal) is None else None
 
 
 def promise(daemon: bool | None) -> str:  # noqa: FBT001 - what `runs` says

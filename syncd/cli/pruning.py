@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from syncd.audit.pruning import Prune, Pruned
+from syncd.cli.asking import state
 from syncd.cli.auditing import Site, site
 from syncd.cli.show import document, say
-from syncd.cli.where import ConfigOption, config_path, judging, places
+from syncd.cli.where import ConfigOption, config_path, judging
 from syncd.cli.writing import JsonOption
 from syncd.errors import SyncdError
 from syncd.journal import awaiting, lock_path
@@ -35,7 +36,7 @@ def prune(
     longer ago than journal.retention.
     """
     path = config_path(config)
-    where, judged = places(path), judging(path)
+    where, judged = state(path), judging(path)
     with site(path, where) as here:
         daemon = holder(lock_path(where.journal))
         work = Prune(

@@ -11,7 +11,7 @@ import typer
 from syncd.cli.asking import exchange
 from syncd.cli.show import document, say
 from syncd.cli.where import ConfigOption, config_path, places
-from syncd.config import Address, load
+from syncd.config import load
 from syncd.errors import Problem, SyncdError
 
 _LONGEST = 30.0  # seconds that a reload may take; the name of an address may have to be looked up
@@ -27,7 +27,7 @@ def reload(
 ) -> None:
     """Have the running daemon reload its config, and wait for the result."""
     path = config_path(config)
-    status, said = _ask(path, places(path).admin)
+    status, said = _ask(path)
     if status not in (_OK, _INVALID):
         raise SyncdError(f"a reload is answered {status}: {said}", hint="is it syncd that listens at admin.listen?")
     if as_json:
@@ -40,9 +40,10 @@ def reload(
         raise typer.Exit(1)
 
 
-def _ask(path: Path, admin: Address) -> tuple[int, dict[str, Any]]:
-    """Ask where the config on disk says that the daemon listens, which it may learn only now."""
+def _ask(path: Path) -> tuple[int, dict[str, Any]]:
+    """Ask where the daemon listens, which may move at this moment."""
     for _ in range(int(_MOVING / _LOOK_EVERY)):
+        admin = places(path).admin
         if answer := exchange(admin, "POST", "/-/reload", _LONGEST):
             return answer
         time.sleep(_LOOK_EVERY)

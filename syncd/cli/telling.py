@@ -12,10 +12,11 @@ from typing import Annotated, Any
 
 import typer
 
+from syncd.cli.asking import state
 from syncd.cli.looking import JsonOption
 from syncd.cli.mending import promise, runs
 from syncd.cli.show import complain, document, plain, say, screen, table
-from syncd.cli.where import ConfigOption, config_path, places, reading
+from syncd.cli.where import ConfigOption, config_path, reading
 from syncd.config import load
 from syncd.errors import SyncdError
 from syncd.journal import finding, outbox
@@ -96,7 +97,7 @@ def list_messages(
         ctx.obj = as_json  # for the subcommand: it counts wherever it stands
         return
     path = config_path(config)
-    with reading(path, places(path)) as reader:
+    with reading(path, state(path)) as reader:
         listed = reader.messages(limit=limit, state="failed" if failed else None)
     if as_json:
         document({"messages": listed})
@@ -116,7 +117,7 @@ def show_message(
 ) -> None:
     """Show one message with what it says."""
     path = config_path(config)
-    with reading(path, places(path)) as reader:
+    with reading(path, state(path)) as reader:
         found = reader.message(message)
     if found is None:
         raise SyncdError(f"no message has an id that begins with {message}", hint="`syncd messages` lists them")
@@ -147,7 +148,7 @@ def replay_messages(
         raise typer.BadParameter("name messages by their ids, or say --failed", param_hint="ID")
     from syncd.observe.telling import PATIENCE  # noqa: PLC0415 - other commands do without its weight
 
-    where = places(config_path(config))
+    where = state(config_path(config))
     with order(where.journal) as db:
         if failed:
             chosen = outbox.given_up(db)

@@ -13,9 +13,10 @@ import typer
 from syncd.audit import Fetch, Finding, SetAside
 from syncd.audit.checking import Check
 from syncd.audit.repairing import Repair, moved_with, plan
+from syncd.cli.asking import state
 from syncd.cli.auditing import Site, counting_bar, reading_bar, site
 from syncd.cli.show import complain, document, say
-from syncd.cli.where import ConfigOption, below, config_path, judging, places
+from syncd.cli.where import ConfigOption, below, config_path, judging
 from syncd.cli.writing import JsonOption
 from syncd.config import Config
 from syncd.errors import SyncdError
@@ -62,7 +63,7 @@ def verify(
     if dry_run and not repair:
         raise typer.BadParameter("says what --repair would do: give both", param_hint="--dry-run")
     path = config_path(config)
-    where, judged = places(path), judging(path)
+    where, judged = state(path), judging(path)
     within = frozenset(one for given in paths or () for one in below(where.root, str(given)))
     with site(path, where) as here:
         report = _check(here, judged, frozenset() if "." in within else within)

@@ -21,8 +21,10 @@ from syncd.config import Address, Admin, Config, Journal, Mirror, load
 from syncd.config.environment import override
 from syncd.config.references import Surroundings, read_file
 from syncd.config.section import Section
+from syncd.config.units import parse_address
 from syncd.errors import ConfigInvalid, Problem, SyncdError
 from syncd.journal.reading import SqliteReader
+from syncd.journal.whereabouts import whereabouts
 
 _USUAL = (Path("config/sync.toml"), Path("/etc/syncd/sync.toml"))
 _CONFIG_BYTES = 1 << 20
@@ -69,7 +71,7 @@ def config_path(given: Path | None) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where the daemon of a config answers, and where its state lives."""
+    """Where the daemon of a config answers, and where its state lives; of a running one, where it really does."""
 
     admin: Address
     journal: Path
@@ -81,9 +83,12 @@ def places(config: Path) -> Places:
     around = _around(config)
     try:
         data = _read(config)
+        journal = Path(_value(Journal, "url", data.get("journal"), around).removeprefix("sqlite:///"))
+        if there := whereabouts(journal):
+            return Places(parse_address(there.admin), journal, Path(there.root))
         return Places(
             admin=_value(Admin, "listen", data.get("admin"), around),
-            journal=Path(_value(Journal, "url", data.get("journal"), around).removeprefix("sqlite:///")),
+            journal=journal,
             root=_value(Mirror, "root", data.get("mirror"), around),
         )
     except (ValueError, RecursionError):

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import os
 import signal
 import socket
 import sys
@@ -9,9 +10,12 @@ from types import SimpleNamespace
 import pytest
 from cli.command import ENVIRONMENT, command, process, write_config
 from journal.filled import NOW, RULES, accept, filled
+from nursery import born
+from running import SECRET, running
 
 from syncd import __version__
 from syncd.config.units import parse_address
+from syncd.demo.ports import free_port
 from syncd.journal import Decision
 from syncd.journal.reading import SqliteReader
 from syncd.observe.admin import Admin
@@ -27,6 +31,13 @@ ERROR = {"message": "is not a known key", "file": "sync.toml", "line": 3, "key":
 async def journal(tmp_path):
     async with filled(tmp_path / "state" / "journal.db") as open_journal:
         yield open_journal
+
+
+@pytest.fixture
+async def at_rest(tmp_path):
+    """A journal that nobody has open."""
+    async with filled(tmp_path / "state" / "journal.db"):
+        pass
 
 
 @asynccontextmanager
@@ -95,7 +106,7 @@ async def test_status_is_asked_over_a_unix_socket_as_well(journal, tmp_path):
 
 
 @pytest.mark.parametrize("admin", ["127.0.0.1:{port}", "unix:{folder}/admin.sock"])
-def test_without_a_daemon_status_is_read_from_the_journal(journal, tmp_path, admin):
+def test_without_a_daemon_status_is_read_from_the_journal(at_rest, tmp_path, admin):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # bound and never listening: nobody else gets this port
         path = write_config(tmp_path, admin=admin.format(port=unused.getsockname()[1], folder=tmp_path))
@@ -159,7 +170,7 @@ def test_the_environment_overrides_where_it_looks(journal, tmp_path):
     assert command("deliveries", "--config", path, SYNCD_JOURNAL__URL=url).code == 0
 
 
-async def test_watching_goes_on_until_it_is_interrupted(journal, tmp_path):
+async def test_watching_goes_on_until_it_is_interrupted(at_rest, tmp_path):
     write_config(tmp_path, admin=f"unix:{tmp_path}/admin.sock")
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "syncd", "status", "--watch",
@@ -248,3 +259,93 @@ def test_tables_keep_to_the_width_of_the_terminal(journal, tmp_path, columns):
 def test_nothing_is_coloured_where_there_is_no_terminal(journal, tmp_path):
     path = write_config(tmp_path, admin=f"unix:{tmp_path}/admin.sock")
     assert "\x1b" not in command("status", "--config", path).out
+
+
+# ---- beside a daemon whose config has been edited, and refused ----
+
+
+@asynccontextmanager
+async def refusing(folder, changed):
+    """A daemon, and an edit of its config that it has refused."""
+    async with running(folder) as daemon:
+        daemon.write_config(changed(daemon.config.read_text(), daemon))
+
+        async def refused():
+            return (await daemon.api("/api/status"))["config"]["error"]
+
+        await daemon.until(refused, "the edit is refused")
+        yield daemon
+
+
+async def beside(daemon, *args):
+    return await process(*args, "--config", str(daemon.config), cwd=daemon.folder, TEST_SECRET=SECRET)
+
+
+def moved(text, daemon):
+    return text.replace(f":{daemon.admin}", f":{free_port()}")
+
+
+async def test_a_daemon_that_refused_to_move_its_admin_listener_is_found(tmp_path):
+    async with refusing(
+        tmp_path, lambda text, daemon: moved(text, daemon).replace("attempts = 3", "attempts = 0")
+    ) as daemon:
+        ended = await beside(daemon, "status", "--json")
+        said = json.loads(ended.out)
+        assert (ended.code, ended.err) == (0, "")
+        assert said["started_at"]
+        assert said["config"]["error"]["key"] == "retry.attempts"
+        await daemon.send({"event": "ODD"}, delivery_id="d-odd")
+        assert json.loads((await beside(daemon, "replay", "d-odd", "--json")).out)["running"] is True
+
+
+async def test_an_admin_listener_that_is_taken_by_another_program_does_not_hide_the_daemon(tmp_path):
+    async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0) as taken:
+        port = taken.sockets[0].getsockname()[1]
+        async with refusing(tmp_path, lambda text, daemon: text.replace(f":{daemon.admin}", f":{port}")) as daemon:
+            assert "admin.listen: can't listen" in (await beside(daemon, "status")).out
+            assert "admin.listen: can't listen" in (await beside(daemon, "reload")).out
+
+
+@pytest.mark.parametrize("args", [["deliveries"], ["retry", "--failed"], ["explain", "a.png"], ["verify"]])
+async def test_a_journal_that_may_not_move_is_what_commands_say_is_wrong(tmp_path, args):
+    async with refusing(tmp_path, lambda text, _: text.replace("state/journal.db", "elsewhere/journal.db")) as daemon:
+        ended = await beside(daemon, *args)
+    assert ended.code == 2
+    assert "journal.url: needs a restart" in ended.err
+
+
+@pytest.mark.parametrize("args", [["retry", "--failed"], ["verify"]])
+async def test_a_tree_that_may_not_move_is_looked_at_where_it_is(tmp_path, args):
+    async with refusing(tmp_path, lambda text, _: text.replace("../mirror", "../elsewhere")) as daemon:
+        ended = await beside(daemon, *args)
+    assert (ended.code, ended.err) == (0, "")
+
+
+async def test_a_daemon_on_any_free_port_is_found(tmp_path):
+    args = "--config", str(write_config(tmp_path, listen="127.0.0.1:0", admin="127.0.0.1:0"))
+    with (tmp_path / "log").open("wb") as log:
+        daemon = await born("syncd.cli:main", "run", *args, env=ENVIRONMENT, stderr=log)
+    async with asyncio.timeout(30):
+        while not (await process("status", *args, cwd=tmp_path)).out.startswith(f"syncd {__version__} is ready"):
+            await asyncio.sleep(0.1)
+        daemon.send_signal(signal.SIGTERM)
+        assert await daemon.wait() == 0
+
+
+def test_who_has_the_journal_and_does_not_answer_is_named(journal, tmp_path):
+    path = write_config(tmp_path, admin=f"unix:{tmp_path}/admin.sock")
+    silent = f"process {os.getpid()} has the journal, but nobody answers at unix:{tmp_path}/admin.sock"
+    ended = command("status", "--json", "--config", path)
+    assert (ended.code, json.loads(ended.out)["reasons"]) == (1, [silent])
+    drawn = command("status", "--config", path)
+    assert (drawn.code, drawn.out.splitlines()[0].rstrip()) == (1, f"{silent}; this is from its journal")
+    assert json.loads(command("replay", "d-odd", "--json", "--config", path).out)["running"] is None
+
+
+def test_without_a_daemon_status_says_what_is_wrong_with_the_config(at_rest, tmp_path):
+    path = write_config(tmp_path, more="[retry]\nattempts = 0")
+    ended, drawn = command("status", "--json", "--config", path), command("status", "--config", path)
+    assert json.loads(ended.out)["config"]["error"] == {
+        "file": str(path), "line": 2, "key": "retry.attempts", "message": "must be from 1 to 100",
+    }  # fmt: skip
+    assert f"the file on disk is not valid: {path}:2: retry.attempts: must be from 1 to 100" in drawn.out

@@ -82,9 +82,16 @@ def test_retry_says_of_each_what_becomes_of_it(journal, tmp_path):
     assert ended.out.splitlines() == [
         "Spring sale/square/4.png (version 1): is tried again",
         "Spring sale/square/1.png (version 1): is published",
-        "recorded: the daemon does not run, and does it at its next start",
+        "the daemon does it now, or at its next start if it does not run",  # this process has the journal
     ]
     assert states(journal)["b4"] == "pending"
+
+
+async def test_without_a_daemon_what_is_ordered_waits_for_its_start(tmp_path):
+    write_config(tmp_path)
+    async with filled(tmp_path / "state" / "journal.db"):
+        pass
+    assert syncd(tmp_path, "retry", "b4").out.endswith("the daemon does not run, and does it at its next start\n")
 
 
 def test_retry_of_a_known_and_an_unknown_one_does_what_it_can(journal, tmp_path):
@@ -92,7 +99,7 @@ def test_retry_of_a_known_and_an_unknown_one_does_what_it_can(journal, tmp_path)
     said = json.loads(ended.out)
     assert ended.code == 1
     assert [asset["id"] for asset in said["retried"]] == ["b4"]
-    assert (said["left"], said["unknown"], said["running"]) == ([], ["nobody"], False)
+    assert (said["left"], said["unknown"], said["running"]) == ([], ["nobody"], None)
     assert "no asset has the id or path nobody" in ended.err
 
 

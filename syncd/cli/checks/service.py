@@ -11,10 +11,11 @@ from pathlib import Path
 from syncd import __version__
 from syncd.cli.asking import ask
 from syncd.cli.checks import Finding
-from syncd.cli.checks.users import daemon_process, named
+from syncd.cli.checks.users import named
 from syncd.cli.where import Places
 from syncd.config import Address, Config
 from syncd.errors import SyncdError
+from syncd.journal.whereabouts import process
 from syncd.observe.text import wrong
 
 _TIMEOUT = 3.0
@@ -25,7 +26,7 @@ _UNIT = re.compile(r"([A-Za-z0-9@:_.\\-]+\.service)/?$", re.MULTILINE)
 def daemon(where: Places, config: Config | None) -> Iterator[Finding]:
     """Ask the daemon of a config how it is; `config` is what is known of the file, if it is valid."""
     yield Finding("ok", "version", "syncd", __version__)
-    pid = daemon_process(where.journal)
+    pid = process(where.journal)
     try:
         status = ask(where.admin, "/api/status")
     except SyncdError as error:
@@ -51,7 +52,7 @@ def _silent(pid: int | None, where: Places) -> Iterator[Finding]:
     if pid is None:
         yield Finding("warning", "daemon", str(where.admin), "does not run", "systemctl start syncd, or `syncd run`")
     else:
-        hint = "admin.listen may have changed without being in force"
+        hint = "it may be starting or stopping; its log says more"
         yield Finding("failure", "daemon", str(where.admin), f"process {pid} has the journal, but nobody answers", hint)
 
 

@@ -8,13 +8,12 @@ import pwd
 import stat
 from pathlib import Path
 
-from syncd.journal import lock_path
-from syncd.owner import holder
+from syncd.journal.whereabouts import process
 
 
 def service_user(journal: Path) -> int:
     """Return the number of the user that the daemon runs as: now, else as the journal's owner, else ourselves."""
-    pid = daemon_process(journal)
+    pid = process(journal)
     for owned in (Path(f"/proc/{pid}") if pid else None, journal):
         try:
             if owned is not None:
@@ -22,15 +21,6 @@ def service_user(journal: Path) -> int:
         except OSError:
             continue
     return os.geteuid()
-
-
-def daemon_process(journal: Path) -> int | None:
-    """Return the process that has the journal, None where none does."""
-    try:
-        found = holder(lock_path(journal))
-    except OSError:  # a lock that only the daemon may open
-        return None
-    return int(found.pid) if found is not None and found.pid.isdecimal() else None
 
 
 def named(user: int) -> str:
