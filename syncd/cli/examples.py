@@ -30,6 +30,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "init": (
             "syncd init  # writes config/sync.toml here",
             "syncd init /srv/banners  # writes /srv/banners/config/sync.toml",
+            "syncd init --config /etc/syncd/sync.toml",
         ),
         "check": (
             "syncd check  # exit code 2 if anything is wrong",

@@ -31,6 +31,16 @@ _AT_ONCE = 500
 # ---- tests ----
 
 
+@notify.callback()
+def _before_people(config: ConfigOption = None) -> None:
+    """Reach the people that the config names."""
+
+
+@hooks.callback()
+def _before_programs(config: ConfigOption = None) -> None:
+    """Reach the programs that the config names."""
+
+
 @notify.command("test")
 def reach_people(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     """Send a test message to every [[notify]] of the config, now and from here."""

@@ -28,11 +28,13 @@ _NEXT = (
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", show_default=False)] = Path(),
-    config: ConfigOption = None,  # noqa: ARG001 - taken everywhere; here DIR says where
+    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", show_default=False)] = None,
+    config: ConfigOption = None,
 ) -> None:
     """Write a commented config/sync.toml, and its JSON Schema."""
-    path = folder / "config" / "sync.toml"
+    if folder is not None and config is not None:
+        raise typer.BadParameter("name a folder, or the file itself with --config", param_hint="DIR")
+    path = config or (folder or Path()) / "config" / "sync.toml"
     texts = {path: template(), path.with_name("sync.schema.json"): json.dumps(config_schema(), indent=2) + "\n"}
     for file in texts:
         if file.exists() or file.is_symlink():

@@ -81,6 +81,8 @@ def test_a_group_of_commands_takes_the_config_as_well(tmp_path):
     path = write_config(tmp_path)
     for args in (["deliveries", "--config", path, "show", "x"], ["manifest", "--config", path, "export"]):
         assert "there is no journal" in command(*args).err
+    for group in ("notify", "hooks"):
+        assert "the config has no" in command(group, "--config", path, "test").err
 
 
 def test_without_a_name_the_variable_then_the_usual_places_count(tmp_path, monkeypatch):

@@ -29,6 +29,15 @@ def test_init_makes_the_folder_it_is_given(tmp_path):
     )
 
 
+def test_init_writes_the_config_that_is_named(tmp_path):
+    ended = command("init", "--config", tmp_path / "foo" / "my.toml")
+    assert (ended.code, ended.out) == (
+        0, f"wrote {tmp_path}/foo/my.toml\nwrote {tmp_path}/foo/sync.schema.json\n",
+    )  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["foo"]
+    assert command("init", tmp_path, "--config", tmp_path / "my.toml").code == 2
+
+
 @pytest.mark.parametrize("name", ["sync.toml", "sync.schema.json"])
 def test_init_never_overwrites(tmp_path, name):
     (tmp_path / "config").mkdir()
