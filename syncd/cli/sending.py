@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,18 +24,22 @@ from syncd.sources.table import SOURCES
 _NOWHERE = "https://syncd-test.invalid/banner.png"  # a name that is reserved never to exist (RFC 2606)
 _ACCEPTED = 200
 _SOURCES = {event: name for name, source in SOURCES.items() for event in source.EVENTS}
-_EVENTS = {event.lower(): event for event in _SOURCES}
 
 
-def known_event(event: str) -> str:
-    """Read an event's name in any case."""
-    if event.lower() not in _EVENTS:
-        raise typer.BadParameter(f"must be one of {', '.join(_SOURCES)}")
-    return _EVENTS[event.lower()]
+def known_event(event: str, events: Iterable[str]) -> str:
+    """Read the name of one of these events in any case."""
+    names = {name.lower(): name for name in events}
+    if event.lower() not in names:
+        raise typer.BadParameter(f"must be one of {', '.join(names.values())}")
+    return names[event.lower()]
+
+
+def _any_event(event: str) -> str:
+    return known_event(event, _SOURCES)
 
 
 def send(
-    event: Annotated[str, typer.Argument(callback=known_event, help=f"One of {', '.join(_SOURCES)}, in any case.")],
+    event: Annotated[str, typer.Argument(callback=_any_event, help=f"One of {', '.join(_SOURCES)}, in any case.")],
     to: Annotated[str | None, typer.Option(metavar="URL", help="Where to; else where the config listens.")] = None,
     secret: Annotated[str | None, typer.Option(help="What to sign with; else the config's first secret.")] = None,
     asset_url: Annotated[str, typer.Option(metavar="URL", help="The file that the event names.")] = _NOWHERE,

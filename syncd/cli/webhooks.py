@@ -77,7 +77,7 @@ def subscribe(
     as_json: JsonOption = False,
 ) -> None:
     """Have the platform send events to this daemon, each to a path of its own."""
-    wanted = list(dict.fromkeys(map(known_event, events or EVENTS)))
+    wanted = list(dict.fromkeys(known_event(event, EVENTS) for event in events or EVENTS))
     loaded = load(config_path(config))
     base = _base(url, loaded.config, force=force)
     platform, journal = session(loaded, "`syncd webhooks`"), loaded.config.journal.path

@@ -57,6 +57,12 @@ async def test_some_events_may_go_to_a_path_of_a_proxys_own(api, config):
     assert [one["hook_url"] for one in api.subscriptions.values()] == [f"{URL}/hooks/new_export"]
 
 
+async def test_an_event_of_another_platform_is_wrong_usage(api, config):
+    ended = await run(api, config, "subscribe", "NEW_BANNER", "project.created", "--url", URL)
+    assert (ended.code, api.subscriptions) == (2, {})
+    assert "must be one of NEW_BANNER, NEW_BANNER_BATCH, NEW_EXPORT, TEMPLATE_STATUS\n" in ended.err
+
+
 async def test_what_is_subscribed_is_not_subscribed_twice_unless_it_is_gone(api, config):
     for _ in range(2):
         await run(api, config, "subscribe", "NEW_BANNER", "--url", URL)
