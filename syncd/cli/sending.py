@@ -34,13 +34,29 @@ def known_event(event: str, events: Iterable[str]) -> str:
     return names[event.lower()]
 
 
+def web_url(url: str | None) -> str | None:
+    """Take a URL that deliveries can be sent to."""
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        _ = parts.port, (parts.hostname or "").encode("idna")
+    except ValueError:
+        raise typer.BadParameter("is not a URL") from None
+    if parts.scheme not in ("https", "http") or not parts.hostname or not url.isprintable():
+        raise typer.BadParameter("must be https://HOST/... or http://HOST/...")
+    return url
+
+
 def _any_event(event: str) -> str:
     return known_event(event, _SOURCES)
 
 
 def send(
     event: Annotated[str, typer.Argument(callback=_any_event, help=f"One of {', '.join(_SOURCES)}, in any case.")],
-    to: Annotated[str | None, typer.Option(metavar="URL", help="Where to; else where the config listens.")] = None,
+    to: Annotated[
+        str | None, typer.Option(metavar="URL", callback=web_url, help="Where to; else where the config listens.")
+    ] = None,
     secret: Annotated[str | None, typer.Option(help="What to sign with; else the config's first secret.")] = None,
     asset_url: Annotated[str, typer.Option(metavar="URL", help="The file that the event names.")] = _NOWHERE,
     count: Annotated[int, typer.Option(min=1, max=100_000, help="How many, each about another visual.")] = 1,

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import typer
 
 from syncd.cli.platform import session
-from syncd.cli.sending import known_event, with_path
+from syncd.cli.sending import known_event, web_url, with_path
 from syncd.cli.show import complain, document, say, screen, table
 from syncd.cli.where import ConfigOption, config_path
 from syncd.cli.writing import JsonOption
@@ -66,7 +66,9 @@ def list_(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
 
 @webhooks.command("subscribe")
 def subscribe(
-    url: Annotated[str, typer.Option(metavar="URL", help="Where the daemon is reached from outside.")],
+    url: Annotated[
+        str, typer.Option(metavar="URL", callback=web_url, help="Where the daemon is reached from outside.")
+    ],
     events: Annotated[
         list[str] | None,
         typer.Argument(metavar="[EVENT]...", show_default=False, help=f"Of {', '.join(EVENTS)}; all without."),
@@ -155,13 +157,9 @@ def _report(rows: list[dict[str, Any]], *, as_json: bool) -> None:
 
 def _base(url: str, config: Config, *, force: bool) -> str:
     """Check a URL, and fill in the source's path where it names only the host."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        raise typer.BadParameter("is not a URL", param_hint="--url") from None
-    if parts.scheme not in ("https", "http") or not parts.hostname or not url.isascii() or not url.isprintable():
-        raise typer.BadParameter("must be https://HOST/..., in ASCII", param_hint="--url")
+    parts = urlsplit(url)
+    if not url.isascii():
+        raise typer.BadParameter("must be in ASCII", param_hint="--url")
     if "@" in parts.netloc or parts.query or parts.fragment or " " in url:
         raise typer.BadParameter("must have no user, query or fragment", param_hint="--url")
     if parts.scheme == "http" and not force:

@@ -64,6 +64,17 @@ async def test_with_target_and_secret_no_config_is_needed(receiver, tmp_path):
     assert (ended.code, ended.err) == (0, "")
 
 
+@pytest.mark.parametrize(
+    "url", ["http://[::1", "127.0.0.1:28080", "ftp://host.test", "/webhooks", "http://host:x", "http://a..b", ""]
+)
+def test_where_nothing_can_be_sent_to_is_wrong_usage(tmp_path, url):
+    write_config(tmp_path)
+    for more in (["--secret", SECRET], ["--config", tmp_path / "config" / "sync.toml"]):
+        ended = command("send", "NEW_BANNER", "--to", url, *more)
+        assert (ended.code, ended.out) == (2, "")
+        assert "--to" in ended.err
+
+
 async def test_a_unix_socket_is_reached_as_well(tmp_path):
     path = str(tmp_path / "http.sock")
     async with receiving(config(tmp_path), sock=bind(Address("", 0, path))) as running:
