@@ -18,9 +18,9 @@ import typer
 from syncd import __version__
 from syncd.cli.checks import Finding, Level, within
 from syncd.cli.show import document, plain, screen
-from syncd.cli.where import ConfigOption, config_path, places
+from syncd.cli.where import ConfigOption, config_path, judging, places
 from syncd.cli.writing import JsonOption
-from syncd.config import Mirror
+from syncd.config import Config, Mirror
 from syncd.errors import ConfigInvalid
 
 _SECONDS = 15.0
@@ -68,7 +68,10 @@ def _look(path: Path, *, offline: bool) -> Iterator[Finding]:
         where = places(path)
     except ConfigInvalid:
         return  # nothing is known of where anything is
-    known = loaded.config if loaded else None
+    known = loaded.config if loaded else _readable(path)
+    if known is None:
+        message = "mirror.min_free and sources.abyssale.tolerance can't be read: the rest is judged by their defaults"
+        yield Finding("warning", "config", str(path), message)
     mirror = known.mirror if known else Mirror.model_validate({"root": str(where.root)})
     user = service_user(where.journal)
     tolerance = known.sources.abyssale.tolerance if known and known.sources.abyssale else 300.0
@@ -76,7 +79,15 @@ def _look(path: Path, *, offline: bool) -> Iterator[Finding]:
         yield from within(_SECONDS, "secrets", partial(settings.secrets, loaded, path))
     yield from within(_SECONDS, "journal", partial(journal.journal, where.journal, user, mirror.min_free, tolerance))
     yield from within(_SECONDS, "mirror", partial(tree.tree, mirror, where.journal, user))
-    yield from within(_SECONDS, "daemon", partial(service.daemon, where, known))
+    yield from within(_SECONDS, "daemon", partial(service.daemon, where, loaded.config if loaded else None))
     if loaded and not offline:
         yield from within(_SECONDS, "hosts", partial(reach.hosts, loaded.config, where.journal))
         yield from within(_SECONDS, "API", partial(reach.api, loaded))
+
+
+def _readable(path: Path) -> Config | None:
+    """What a config says that has its mistakes elsewhere; None where they are in what is judged by."""
+    try:
+        return judging(path)
+    except ConfigInvalid:
+        return None

@@ -107,6 +107,14 @@ async def test_every_problem_of_a_config_is_a_failure_and_the_rest_is_looked_at(
     assert of(findings, "journal", "ok")
 
 
+@pytest.mark.parametrize(("mistake", "least", "left"), [("download", "1.0 MiB", 1), ("manifest", "1.0 GiB", 2)])
+async def test_an_invalid_config_is_judged_by_what_can_be_read_of_it(used, config, mistake, least, left):
+    tables(config, mirror='min_free = "1MiB"', **{mistake: "nothing = 1"})
+    findings = await doctor(config, "--offline")
+    assert f"mirror.min_free is {least}" in " ".join(one["message"] for one in of(findings, "mirror"))
+    assert [one["level"] for one in of(findings, "config")] == ["failure", "warning"][:left]
+
+
 async def test_a_variable_of_the_services_own_is_what_a_hint_is_about(used, config):
     config.write_text(config.read_text().replace('secret = "whsec_' + "1" * 64 + '"', 'secret = { env = "NOT_HERE" }'))
     (problem,) = of(await doctor(config), "config")
