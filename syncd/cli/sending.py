@@ -16,7 +16,7 @@ import orjson
 import typer
 
 from syncd.cli.show import say
-from syncd.cli.where import ConfigOption, config_path, reachable
+from syncd.cli.where import ConfigOption, config_path, public, reachable
 from syncd.config import load
 from syncd.errors import ConfigInvalid, SyncdError
 from syncd.sources.table import SOURCES
@@ -106,7 +106,7 @@ def _target(name: str, path: Path, tail: str, to: str | None, secret: str | None
         secret = source.secret[0].text
     if to is not None:
         return _Target(name, with_path(to, source.path), secret)
-    listen, scheme = config.server.listen, "https" if config.server.tls else "http"
+    listen, scheme = public(config), "https" if config.server.tls else "http"
     # It is this machine's own listener, reached by its address, to which no certificate is made out.
     return _Target(name, f"{scheme}://{reachable(listen)}{source.path}{tail}", secret, listen.path, verify_tls=False)
 

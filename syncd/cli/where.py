@@ -96,6 +96,12 @@ def places(config: Path) -> Places:
         raise
 
 
+def public(config: Config) -> Address:
+    """Where deliveries are taken: by a running daemon perhaps on a socket of systemd's, else where the config says."""
+    there = whereabouts(config.journal.path)
+    return parse_address(there.server) if there else config.server.listen
+
+
 def judging(config: Path) -> Config:
     """Read of a config what says how deliveries are understood, files kept and failures borne; the rest is default.
 

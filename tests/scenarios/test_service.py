@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
+from cli.command import process
 from nursery import born
 from running import PATIENCE, SECRET, Running, running
 from supervising import supervisor
@@ -17,6 +18,7 @@ from supervising import supervisor
 from syncd.demo import artwork, payloads
 from syncd.demo.send import deliver
 from syncd.demo.stage import Fault, Stage
+from syncd.journal.whereabouts import whereabouts
 
 
 @pytest.fixture
@@ -182,6 +184,18 @@ async def test_what_comes_after_the_stop_is_answered_by_the_next_process(tmp_pat
 async def test_a_listen_that_does_not_count_is_said(tmp_path):
     async with activated(tmp_path) as daemon:
         assert "server.listen is not used" in daemon.log.read_text()
+
+
+async def test_commands_find_the_passed_socket(tmp_path):
+    async with activated(tmp_path) as daemon:
+        args = "--config", str(daemon.config)
+        await daemon.until(lambda: whereabouts(tmp_path / "state" / "journal.db"), "it is noted where it listens")
+        sent = await process("send", "NEW_BANNER", *args, cwd=tmp_path, TEST_SECRET=SECRET)
+        assert (sent.code, sent.out.split()[0]) == (0, "200")
+        looked = await process("doctor", "--offline", "--json", *args, cwd=tmp_path, TEST_SECRET=SECRET)
+        assert f"127.0.0.1:{daemon.port}" in {
+            one["on"] for one in json.loads(looked.out)["findings"] if one["message"] == "the public listener answers"
+        }
 
 
 async def test_a_reload_that_is_asked_for_while_stopping_is_refused(tmp_path):

@@ -12,7 +12,7 @@ from syncd import __version__
 from syncd.cli.asking import ask
 from syncd.cli.checks import Finding
 from syncd.cli.checks.users import named
-from syncd.cli.where import Places
+from syncd.cli.where import Places, public
 from syncd.config import Address, Config
 from syncd.errors import SyncdError
 from syncd.journal.whereabouts import process
@@ -60,7 +60,7 @@ def _listening(config: Config | None) -> Iterator[Finding]:
     """Connect to the public listener, as the proxy in front of it does."""
     if config is None:
         return
-    listen = config.server.listen
+    listen = public(config)
     if not listen.path and listen.port == 0:
         return
     try:
