@@ -50,7 +50,7 @@ from syncd.pipeline.publishing import Publisher
 from syncd.pipeline.pulse import report
 from syncd.pipeline.reading import read_deliveries
 from syncd.pipeline.room import Room, open_tree
-from syncd.pipeline.upkeep import forget_old, notice_orders
+from syncd.pipeline.upkeep import forget_old, notice_orders, watch_clock
 from syncd.sources.table import open_apis
 from syncd.web.listen import inherited
 from syncd.web.server import Listener
@@ -225,6 +225,7 @@ class Daemon:
                 *([serve(self._keep_whereabouts(), "whereabouts")] if self._listens else []),
                 serve(self._room.watch(), "disk watch"),
                 serve(forget_old(works), "retention"),
+                serve(watch_clock(works), "clock"),
                 serve(notice_orders(works, self._outages, self._telling.stir), "orders"),
                 serve(report(works, publisher, self._room), "pulse"),
                 serve(self._telling.run(), "telling"),

@@ -247,6 +247,9 @@ class Journal(Protocol):
     async def next_due(self, lane: Lane, after: float) -> float | None:
         """When the next waiting job becomes due, None where there is none."""
 
+    async def set_back(self, now: float, back: float | None) -> None:
+        """Let nothing wait for a clock that was ahead, by so many seconds; None: before the start, if it was."""
+
     async def place(self, fetched: Sequence[tuple[Job, Fetched]], rules: Rules) -> Sequence[Placement | str]:
         """For each fetched file its place in the tree, or why it is no longer wanted.
 

@@ -132,10 +132,12 @@ def decide(db: sqlite3.Connection, decisions: Sequence[Decision], rules: Rules, 
 def _put_off(db: sqlite3.Connection, decision: Decision, rules: Rules, now: float) -> None:
     """Leave a delivery unread until the platform has said what it announces; what it tells people is told once."""
     happenings.decided(db, rules, now, decision)
+    at = decision.ask_at
     db.execute(
-        "UPDATE deliveries SET asked = CASE WHEN ask_at IS NULL THEN 0 ELSE asked + 1 END, ask_at = ?,"
+        "UPDATE deliveries SET asked = CASE WHEN ask_at IS NULL THEN 0 ELSE asked + 1 END,"
+        " ask_at = CASE WHEN ask_at IS NULL THEN min(?, ?) ELSE ? END,"  # the clock may have been set back meanwhile
         " event = ?, outcome = ?, reason = ? WHERE seq = ?",
-        (decision.ask_at, decision.event, decision.outcome, decision.reason, decision.delivery.seq),
+        (at, now, at, decision.event, decision.outcome, decision.reason, decision.delivery.seq),
     )
 
 
@@ -166,13 +168,13 @@ def _announce(
     seen.update(identities)
     if visual is None:
         visual, key = add_visual(register, asset, identities, delivery.received_at, rules)
-        _add(register, delivery, asset, visual, key, rules)
+        _add(register, delivery, asset, visual, key, rules, now)
         return []
     mine = rank(asset.version, delivery.seq)
     known = (row for row in versions(db, visual) if asset.kind == "export" or rank(row["version"], row["seq"]) == mine)
     same = next(known, None)
     if same is None:
-        number = _add(register, delivery, asset, visual, None, rules)
+        number = _add(register, delivery, asset, visual, None, rules, now)
         register.write()
     else:
         number = same["asset"]
@@ -186,14 +188,17 @@ def _announce(
     return [visual]
 
 
-def _add(register: Register, delivery: Delivery, asset: Asset, visual: int, key: str | None, rules: Rules) -> int:
+def _add(
+    register: Register, delivery: Delivery, asset: Asset, visual: int, key: str | None, rules: Rules, now: float
+) -> int:
     writes = register.writes
+    since = min(delivery.asked_at, now)  # the clock may have been set back meanwhile
     number = writes.number("assets")
     writes.add(
         "INSERT INTO assets(asset, state, visual, lane, source, platform_id, version, seq, delivery, detail,"
         " received_at, key, next_at, give_up_at, design) {}",
         number, "pending", visual, asset.lane, asset.source, asset.id, asset.version, delivery.seq, delivery.id,
-        asset_text(asset), delivery.received_at, key, delivery.asked_at, delivery.asked_at + rules.give_up_after,
+        asset_text(asset), delivery.received_at, key, since, since + rules.give_up_after,
         gates.design_of(register.db, asset, visual, rules),
     )  # fmt: skip
     writes.add("INSERT INTO announced {}", delivery.seq, number)

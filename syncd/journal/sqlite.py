@@ -25,6 +25,7 @@ from syncd.journal import (
     Placement,
     Question,
     Rules,
+    clock,
     folders,
     inbox,
     lock_path,
@@ -142,6 +143,10 @@ class SqliteJournal:
             return due
 
         return await self._look(work)
+
+    async def set_back(self, now: float, back: float | None) -> None:
+        """Let nothing wait for a clock that was ahead, by so many seconds; None: before the start, if it was."""
+        await self._ask(lambda db: clock.begin(db, now) if back is None else clock.set_back(db, now, back))
 
     async def place(self, fetched: Sequence[tuple[Job, Fetched]], rules: Rules) -> Sequence[Placement | str]:
         """For each fetched file its place in the tree, or why it is no longer wanted."""

@@ -1,4 +1,4 @@
-"""The two small services of the journal: what is old is forgotten, and what a command has ordered is noticed.
+"""The small services of the journal: what is old is forgotten, what a command has ordered and a set clock are noticed.
 
 Commands write to the journal while the daemon runs, and nobody tells it; so it looks. What an order
 means is in the journal, and is done by those who do such work anyway.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
-from syncd.beat import each_beat
+from syncd.beat import beat, each_beat
 from syncd.errors import JournalUnavailable
 from syncd.mirror.outages import Outages
 from syncd.observe.log import seldom
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 
 _PRUNE_EVERY = 3600.0
 _ORDERS_EVERY = 1.75  # seconds; see `beat`
+_CLOCK_EVERY = 28.0
+_JUMP = 5.0  # seconds; what is less is how a clock is kept right
 
 
 async def forget_old(works: Works) -> None:
@@ -62,3 +65,26 @@ async def notice_orders(works: Works, outages: Outages, tell: Callable[[], None]
                 works.gates.set()
                 works.changed.set()
                 tell()
+
+
+async def watch_clock(works: Works) -> None:
+    """Have nothing wait for a time that the clock has left: at the start, and when it has jumped.
+
+    Ends by cancellation.
+    """
+    known: float | None = None  # how far it is ahead of one that nobody sets
+    while True:
+        now = works.clock()
+        ahead = now - time.monotonic()
+        if known is None or abs(ahead - known) > _JUMP:
+            try:
+                await works.journal.set_back(now, None if known is None else max(known - ahead, 0.0))
+            except JournalUnavailable as trouble:
+                seldom(log, "jobs wait", trouble)
+            else:
+                if known is not None:
+                    log.warning("the clock has jumped", extra={"seconds": round(ahead - known, 3)})
+                known = ahead
+                works.wake_lanes()
+                works.journal.puzzled.set()
+        await beat(_CLOCK_EVERY)

@@ -116,6 +116,22 @@ async def test_a_download_that_was_cut_by_a_kill_begins_again(tmp_path):
         assert origin.asked["/big.png"] == 2
 
 
+async def test_what_was_acknowledged_by_a_clock_that_was_ahead_is_published_after_the_restart(tmp_path):
+    async def never(_):
+        await asyncio.Event().wait()
+
+    content, origin = artwork.artwork("png"), Origin()
+    async with origin.running(), running(tmp_path, entry="bug:ahead", abyssale='tolerance = "2h"') as daemon:
+        status, _ = await daemon.send(payloads.new_banner(origin.url("/a.png", never, ok(content))))
+        assert status == 200
+        await daemon.until(lambda: origin.asked["/a.png"], "it is asked for")
+        await kill(daemon)
+        daemon.entry = "syncd.cli:main"
+        await daemon.start()
+        await daemon.idle()
+        assert list(daemon.files().values()) == [content]
+
+
 async def test_an_export_whose_extraction_was_cut_by_a_kill_appears_whole(tmp_path):
     members = {f"{number % 10}/{number}.png": artwork.artwork("png", number) for number in range(1500)}
     async with Stage() as stage, running(tmp_path) as daemon:
