@@ -1,4 +1,4 @@
-"""One barrier for many files: everything of a file system reaches its disk in one step.
+"""What reaches the disk before anybody is told: names in their folder, and many files behind one barrier.
 
 Where hundreds of small files wait, a sync of each costs five times as much, most of it in waiting
 for turns. What `syncfs` promises differs between file systems, so that it is asked only of those on
@@ -12,6 +12,7 @@ import ctypes
 import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 MANY = 16
 """From how many files or folders on one step is the shorter one, also where others have much to write."""
@@ -24,6 +25,24 @@ _TELLING = (5, 8)
 _SYNC_FILE_RANGE_WAIT_BEFORE, _SYNC_FILE_RANGE_WRITE = 1, 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder where there is none, and those above it, each with its name on the disk."""
+    if path.exists():
+        return
+    make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Bring the names in a folder to the disk, and nothing of what its files hold."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sync_all(folder: int) -> bool:

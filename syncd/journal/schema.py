@@ -7,11 +7,11 @@ tree; partial indexes keep the finished millions out of the ones that are read a
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from pathlib import Path
 from typing import Literal
 
+from syncd.barrier import sync_folder
 from syncd.errors import JournalUnavailable
 
 VERSION = 3
@@ -226,8 +226,6 @@ def connect(path: Path, to: Literal["make", "write", "read"]) -> sqlite3.Connect
     Raises JournalUnavailable where it can't be opened, is no journal, or is from a newer syncd.
     """
     try:
-        if to == "make":
-            path.parent.mkdir(parents=True, exist_ok=True)
         mode = "rwc" if to == "make" else "rw"
         uri = f"{path.absolute().as_uri()}?mode={mode}"
         db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
@@ -269,8 +267,4 @@ def _prepare(db: sqlite3.Connection, path: Path, to: str) -> None:
             raise JournalUnavailable(f"{path} is a database of another program", hint="give journal.url another file")
         db.executescript(f"BEGIN;{_TABLES}{_COUNTS}{_QUESTIONS}{_OUTBOX}{_GATES}PRAGMA user_version={VERSION};COMMIT;")
         # SQLite syncs the file, not the name of it: without this a power cut could lose both.
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)

@@ -16,6 +16,7 @@ from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from syncd.barrier import make_folder
 from syncd.errors import JournalUnavailable
 from syncd.journal import (
     Decision,
@@ -286,7 +287,7 @@ async def open_journal(path: Path, committed: Callable[[float], None] = lambda _
     """
     with ExitStack() as owned:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             owned.enter_context(sole_owner(lock_path(path), f"the journal {path}"))
         except OSError as error:
             raise JournalUnavailable(f"the journal {path} can't be opened: {error}") from error

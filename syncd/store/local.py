@@ -25,7 +25,7 @@ from io import FileIO
 from pathlib import Path
 from typing import TypeVar
 
-from syncd.barrier import MANY, barrier_of, check_written
+from syncd.barrier import MANY, barrier_of, check_written, make_folder, sync_folder
 from syncd.errors import StoreUnavailable
 from syncd.model import HELD
 from syncd.owner import sole_owner
@@ -137,9 +137,8 @@ class LocalTree:
         own = self.root / OWN
         if make:
             if not self.root.exists():
-                self.root.mkdir(parents=True)
+                make_folder(self.root)
                 self._set_folder_mode(self.root)
-                _sync_folder(self.root.parent)
             if not (own / MARKER).exists():
                 own.mkdir(mode=0o700, exist_ok=True)
                 self._make_marker(own)
@@ -160,8 +159,8 @@ class LocalTree:
             file.flush()
             os.fsync(file.fileno())
         temp.rename(own / MARKER)
-        _sync_folder(own)
-        _sync_folder(self.root)
+        sync_folder(own)
+        sync_folder(self.root)
 
     def _check_root(self) -> None:
         with self._opened_root():
@@ -363,14 +362,6 @@ def _has_moved(temp: Path, folder: int, name: str) -> bool:
         return False
     with content_of(folder, name) as there, temp.open("rb", buffering=0) as new:
         return _sha256(there) == _sha256(new)
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _sha256(file: FileIO) -> str:

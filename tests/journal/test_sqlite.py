@@ -3,6 +3,7 @@ import os
 import signal
 import sqlite3
 import sys
+from pathlib import Path
 
 import pytest
 from journal.press import arrival, banner, press_at
@@ -49,6 +50,18 @@ async def test_a_commit_is_on_stable_storage_when_it_returns(path):
     async with open_journal(path) as journal:
         assert journal._db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
         assert journal._db.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
+
+
+async def test_the_names_of_all_folders_that_were_made_for_it_are_on_stable_storage_too(tmp_path, monkeypatch):
+    fsync, synced = os.fsync, set()
+
+    def seen_fsync(descriptor):
+        synced.add(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", seen_fsync)
+    async with open_journal(tmp_path / "var" / "state" / "journal.db"):
+        assert {tmp_path, tmp_path / "var", tmp_path / "var" / "state"} <= synced
 
 
 async def test_concurrent_deliveries_share_commits(path):

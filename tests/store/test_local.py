@@ -247,6 +247,20 @@ async def test_a_file_system_that_refuses_modes_is_tolerated_and_said_once(tree,
     assert [record.message for record in caplog.records] == ["the mirror's file system refuses modes"]
 
 
+async def test_the_names_of_a_new_root_and_of_the_folders_above_it_are_synced(tmp_path, monkeypatch):
+    fsync, synced = os.fsync, set()
+
+    def seen_fsync(descriptor):
+        synced.add(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", seen_fsync)
+    tree = tree_at(tmp_path / "srv" / "mirror")
+    await tree.attach(make=True)
+    await tree.close()
+    assert {tmp_path, tmp_path / "srv", tmp_path / "srv" / "mirror"} <= synced
+
+
 async def test_everything_that_moves_is_synced_before_its_name_and_the_names_after(tree, root, monkeypatch):
     """The order of system calls is what power loss is about."""
     await publish(tree, "t/b.png")
