@@ -115,10 +115,7 @@ def decide(db: sqlite3.Connection, decisions: Sequence[Decision], rules: Rules, 
         happenings.decided(db, rules, now, decision)
         known = []
         for asset in decision.assets:
-            if names.get(asset.template.id) != asset.template.name:
-                names[asset.template.id] = asset.template.name
-                _note_template(db, asset.template)
-            known += _announce(register, seen, delivery, asset, rules, now)
+            known += _announce(register, seen, names, delivery, asset, rules, now)
         visuals += known
         if len(known) == len(decision.assets):
             idle.append(delivery.seq)
@@ -152,12 +149,18 @@ def questions(db: sqlite3.Connection, limit: int, held: frozenset[int]) -> list[
 
 
 def _announce(
-    register: Register, seen: set[str], delivery: Delivery, asset: Asset, rules: Rules, now: float
+    register: Register,
+    seen: set[str],
+    names: dict[str, str],
+    delivery: Delivery,
+    asset: Asset,
+    rules: Rules,
+    now: float,
 ) -> list[int]:
     """Record that an asset was announced, as a job if it is wanted; returns its visual if that was known before.
 
     The first version of a new one waits in any case, and nobody else waits for it. Of a new one, nobody has
-    `seen` an identity, and nothing is asked of the journal.
+    `seen` an identity, and nothing is asked of the journal. What its template is called is news unless it comes late.
     """
     db = register.db
     visual: int | None = None
@@ -167,12 +170,16 @@ def _announce(
         visual, identities = visual_of(db, asset)
     seen.update(identities)
     if visual is None:
+        _note_template(db, names, asset.template)
         visual, key = add_visual(register, asset, identities, delivery.received_at, rules)
         _add(register, delivery, asset, visual, key, rules, now)
         return []
     mine = rank(asset.version, delivery.seq)
-    known = (row for row in versions(db, visual) if asset.kind == "export" or rank(row["version"], row["seq"]) == mine)
-    same = next(known, None)
+    known = versions(db, visual)
+    if not known or rank(known[0]["version"], known[0]["seq"]) <= mine:
+        _note_template(db, names, asset.template)
+    alike = (row for row in known if asset.kind == "export" or rank(row["version"], row["seq"]) == mine)
+    same = next(alike, None)
     if same is None:
         number = _add(register, delivery, asset, visual, None, rules, now)
         register.write()
@@ -233,15 +240,17 @@ def _announce_again(
         db.execute("UPDATE assets SET key = NULL WHERE asset = ?", (row["asset"],))
 
 
-def _note_template(db: sqlite3.Connection, template: Template) -> None:
-    if template.id:
-        changed = db.execute(
-            "INSERT INTO templates(id, name) VALUES (?, ?) ON CONFLICT DO UPDATE SET name = excluded.name"
-            " WHERE excluded.name != '' AND excluded.name != name",
-            (template.id, template.name),
-        )
-        if changed.rowcount:
-            db.execute("UPDATE folders SET change = change + 1 WHERE template_id = ?", (template.id,))
+def _note_template(db: sqlite3.Connection, names: dict[str, str], template: Template) -> None:
+    if not template.id or names.get(template.id) == template.name:
+        return
+    names[template.id] = template.name
+    changed = db.execute(
+        "INSERT INTO templates(id, name) VALUES (?, ?) ON CONFLICT DO UPDATE SET name = excluded.name"
+        " WHERE excluded.name != '' AND excluded.name != name",
+        (template.id, template.name),
+    )
+    if changed.rowcount:
+        db.execute("UPDATE folders SET change = change + 1 WHERE template_id = ?", (template.id,))
 
 
 def _note_status(db: sqlite3.Connection, status: TemplateStatus, delivery: Delivery, rules: Rules, now: float) -> None:

@@ -168,6 +168,14 @@ async def test_a_late_older_status_changes_nothing(press):
     assert press.manifests["Spring sale/square"].status == TemplateStatus(template, "APPROVED", START)
 
 
+async def test_a_late_older_version_does_not_bring_back_the_old_name_of_its_template(press):
+    names = []
+    for version, name in ((1, "Spring"), (3, "Summer"), (2, "Spring"), (3, "Summer sale")):
+        await press.announce(banner(version=version, template=Template("t1", name)))
+        names += press.rows("SELECT name FROM templates")
+    assert names == [("Spring",), ("Summer",), ("Summer",), ("Summer sale",)]
+
+
 async def test_pruning_forgets_finished_deliveries_and_keeps_what_is_published(press):
     await press.announce(banner())
     await press.publish()
