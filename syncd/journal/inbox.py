@@ -254,15 +254,16 @@ def _note_template(db: sqlite3.Connection, names: dict[str, str], template: Temp
 
 
 def _note_status(db: sqlite3.Connection, status: TemplateStatus, delivery: Delivery, rules: Rules, now: float) -> None:
-    """Keep a design's newest status; a late, older one changes nothing."""
+    """Keep a design's newest status; a late, older one changes nothing. One that doesn't say when is of its receipt."""
     known = db.execute("SELECT status FROM templates WHERE id = ?", (status.template.id,)).fetchone()
     old = known["status"] if known else ""
+    at = delivery.received_at if status.updated_at is None else status.updated_at
     changed = db.execute(
         "INSERT INTO templates VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
         " name = coalesce(nullif(excluded.name, ''), name), status = excluded.status,"
         " status_updated_at = excluded.status_updated_at"
-        " WHERE coalesce(excluded.status_updated_at, 0) >= coalesce(status_updated_at, 0)",
-        (status.template.id, status.template.name, status.status, status.updated_at),
+        " WHERE excluded.status_updated_at >= coalesce(status_updated_at, 0)",
+        (status.template.id, status.template.name, status.status, at),
     )
     if changed.rowcount and status.template.id:
         db.execute("UPDATE folders SET change = change + 1 WHERE template_id = ?", (status.template.id,))

@@ -168,6 +168,19 @@ async def test_a_late_older_status_changes_nothing(press):
     assert press.manifests["Spring sale/square"].status == TemplateStatus(template, "APPROVED", START)
 
 
+async def test_a_status_that_does_not_say_when_is_as_new_as_its_receipt(press):
+    template = Template("t1", "Spring sale")
+
+    async def after(word, at):
+        await press.announce(status=TemplateStatus(template, word, at))
+        return press.rows("SELECT status, status_updated_at FROM templates")
+
+    assert await after("APPROVED", START) == [("APPROVED", START)]
+    assert await after("IN_REVIEW", None) == [("IN_REVIEW", START + 2)]
+    assert await after("APPROVED", START + 1) == [("IN_REVIEW", START + 2)]
+    assert await after("REJECTED", START + 3) == [("REJECTED", START + 3)]
+
+
 async def test_a_late_older_version_does_not_bring_back_the_old_name_of_its_template(press):
     names = []
     for version, name in ((1, "Spring"), (3, "Summer"), (2, "Spring"), (3, "Summer sale")):
