@@ -23,7 +23,8 @@ from syncd.config.environment import override
 from syncd.config.lines import Place, lines
 from syncd.config.references import Secret, Surroundings, read_file
 from syncd.config.section import Section
-from syncd.config.tree import Config, misplaced
+from syncd.config.tree import COMES_AGAIN, Config, misplaced
+from syncd.config.units import show_duration
 from syncd.config.wording import dotted, reword
 from syncd.errors import ConfigInvalid, Problem
 
@@ -62,11 +63,14 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Loaded:
     problems += [source.problem(("mirror", "root"), why) for why in misplaced(around)]
     if problems:
         raise ConfigInvalid(sorted(problems, key=_order), files=around.files)
-    warnings = (
+    warnings = [
         source.problem(place, "a secret in clear, in a file that others can read: chmod 600, or name a variable")
         for place, secret in _secrets(config)
         if secret.plain and source.exposed and not source.variable(place)
-    )
+    ]
+    if config.journal.retention < COMES_AGAIN:
+        forgetful = f"what comes again later than that counts as new: give {show_duration(COMES_AGAIN)} or more"
+        warnings.append(source.problem(("journal", "retention"), forgetful))
     return Loaded(config, frozenset(around.files), tuple(sorted(warnings, key=_order)), source.problem)
 
 

@@ -41,6 +41,9 @@ from syncd.config.units import (
 )
 
 _PUBLISHED = "mirror.root, whose files are published"
+COMES_AGAIN = 48 * 3600.0
+"""Seconds in which a delivery can come again: a signature counts for the greatest `tolerance` before and after its
+time, the platform tries for three hours, and one without an id is known again by its body for six."""
 
 
 class Tls(Section):
@@ -153,7 +156,7 @@ class Journal(Section):
     """sqlite:/// and a path from the config's folder; absolute with a fourth slash. A change needs a restart."""
 
     retention: Annotated[float, duration("1s", "36500d")] = written("90d")
-    """Finished deliveries are forgotten after this."""
+    """Finished deliveries are forgotten after this; below two days one that comes again may count as new."""
 
     @property
     def path(self) -> Path:

@@ -350,3 +350,14 @@ def test_a_config_is_frozen_and_equal_to_itself_loaded_again():
     assert first == second
     with pytest.raises(ValueError, match="frozen"):
         first.download.concurrency = 1
+
+
+def test_a_memory_shorter_than_what_may_come_again_is_doubtful(tmp_path):
+    def doubts(retention):
+        text = f'[sources.abyssale]\nsecret = {{ env = "SECRET" }}\n[journal]\nretention = "{retention}"\n'
+        return load(write(tmp_path, text), ENVIRON | {"SECRET": "whsec_1"}).warnings
+
+    assert doubts("2d") == ()
+    (doubt,) = doubts("47h")
+    assert (doubt.line, doubt.key) == (4, "journal.retention")
+    assert doubt.message == "what comes again later than that counts as new: give 2d or more"
