@@ -143,7 +143,7 @@ def _bury(looks: selectors.BaseSelector, pid: int, *descriptors: int) -> None:
 
 
 def _tell(told: int, number: int) -> None:
-    with contextlib.suppress(BrokenPipeError):  # nobody listens any more
+    with contextlib.suppress(ConnectionError):  # nobody listens any more
         os.write(told, str(number).encode())
 
 

@@ -104,10 +104,21 @@ def open_with(db: sqlite3.Connection, row: sqlite3.Row, rules: Rules, now: float
 
 
 def let_out(db: sqlite3.Connection, rows: Collection[sqlite3.Row], rules: Rules, now: float) -> int:
-    """Make jobs of the held files among these whose designs are open; returns how many."""
-    out = [row["asset"] for row in rows if row["state"] == "held" and not closed_design(db, row["design"], rules)]
+    """Make jobs of the held files among these whose designs are open; returns how many.
+
+    One of which another version is still to go would only be held again.
+    """
+    open_ = [row for row in rows if row["state"] == "held" and not closed_design(db, row["design"], rules)]
+    waiting = [row["asset"] for row in open_ if _leaves(db, row)]
+    db.executemany("UPDATE assets SET reason = ? WHERE asset = ?", [(LEAVING, asset) for asset in waiting])
+    out = [row["asset"] for row in open_ if row["asset"] not in waiting]
     make_due(db, out, rules, now)
     return len(out)
+
+
+def _leaves(db: sqlite3.Connection, row: sqlite3.Row) -> bool:
+    query = "SELECT 1 FROM assets WHERE visual = ? AND held = 2 AND asset != ?"
+    return db.execute(query, (row["visual"], row["asset"])).fetchone() is not None
 
 
 def make_due(db: sqlite3.Connection, assets: Sequence[int], rules: Rules, now: float) -> None:

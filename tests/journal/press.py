@@ -30,6 +30,7 @@ from syncd.model import (
 )
 
 START = 1_790_000_000.0
+HOUR = 3600.0
 SPRING = Template("t1", "Spring sale")
 SQUARE = Format("square", 300, 300, "px")
 Step = tuple[Job, Fetched, Placement | str]

@@ -280,6 +280,26 @@ async def test_an_older_version_does_not_go_over_one_that_is_being_withdrawn(tmp
         assert len(press.tree) == 2
 
 
+async def test_a_batch_waits_for_one_of_its_files_whose_other_version_is_being_withdrawn(tmp_path):
+    gates = rules(keep_versions=2, approved=APPROVED, whole_batches=True)
+    async with press_at(tmp_path / "journal.db", gates) as press:
+        other = Template("t2", "Autumn")
+        await press.announce(status=status("APPROVED"))
+        await press.announce(status=status("APPROVED", design=other))
+        await press.announce(banner(version=2))
+        await press.publish()
+        await press.catch_up()
+        await press.announce(status=status("REJECTED", at=1))
+        await press.announce(banner(version=1, template=other), banner("b2", "s2", template=SPRING), batch="g1")
+        for job in await press.jobs():
+            step = await press.place(job)
+            press.move(step)
+            await press.settle(step)
+        assert await press.journal.holding.opened() == [], "it would only be held again"
+        await settled(press)
+        assert press.current() == {KEY: 1}
+
+
 # Held files
 
 
