@@ -40,6 +40,7 @@ def banner_in(folder: int, number: int, size: int = 40_000) -> Banner:
 
 def fill(path: Path, assets: int) -> None:
     """Make a journal at `path` with so many published assets, `IN_A_FOLDER` in each folder, all manifests written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     db = connect(path, "make")
     try:
         db.execute("PRAGMA synchronous=OFF")

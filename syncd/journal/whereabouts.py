@@ -12,7 +12,6 @@ from pathlib import Path
 
 from syncd.errors import JournalUnavailable
 from syncd.journal import lock_path
-from syncd.journal.auditing import fact, looking
 from syncd.owner import holder
 
 WHEREABOUTS = "whereabouts"
@@ -35,6 +34,8 @@ class Whereabouts:
 
 def whereabouts(journal: Path) -> Whereabouts | None:
     """Where the daemon is that has the journal; None where none has it, or that can't be told."""
+    from syncd.journal.auditing import fact, looking  # noqa: PLC0415 - the daemon, which never asks, does without it
+
     try:
         owner = holder(lock_path(journal))
         if owner is None:
