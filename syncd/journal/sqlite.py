@@ -60,8 +60,8 @@ class SqliteJournal:
         self._db = db
         (self._version,) = db.execute("PRAGMA data_version").fetchone()  # it counts what other connections commit
         self._log = f"{path}-wal"  # where every commit goes first
-        self._files: dict[Path, tuple[int, int]] = {}  # as they were found first
-        self._path = path
+        self._files: dict[str, tuple[int, int]] = {}  # as they were found first
+        self._path = str(path)
         self._log_mark: tuple[int, int] | None = None
         self._looks = 0
 
@@ -72,8 +72,8 @@ class SqliteJournal:
 
     def misplaced(self) -> str | None:
         """Why nobody would find after a restart what is stored now: its files are no longer where they were."""
-        for path in (self._path, Path(self._log)):
-            here = _identity(path)
+        for path in (self._path, self._log):
+            here = (found := _found(path)) and (found.st_dev, found.st_ino)
             known = self._files.get(path)
             if known is None and here is not None:
                 self._files[path] = here
@@ -263,19 +263,14 @@ class SqliteJournal:
 
 def _mark(path: str) -> tuple[int, int] | None:
     """What changes of a file when it is written; None where it is not there."""
-    try:
-        found = os.stat(path)  # noqa: PTH116 - every other second, for ever
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size
+    return (found := _found(path)) and (found.st_mtime_ns, found.st_size)
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _found(path: str) -> os.stat_result | None:
     try:
-        found = path.stat()
+        return os.stat(path)  # noqa: PTH116 - every other second, for ever
     except OSError:
         return None
-    return found.st_dev, found.st_ino
 
 
 @asynccontextmanager
