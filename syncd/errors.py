@@ -34,6 +34,10 @@ class Problem:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
         return ": ".join(part for part in (place, self.key, self.message) if part)
 
+    def told(self) -> dict[str, str | int | None]:
+        """As a status tells it; `key` is None where no key is at fault."""
+        return {"message": self.message, "file": self.file, "line": self.line, "key": self.key or None}
+
 
 class ConfigInvalid(SyncdError):
     """A config that can't be used, with every problem that was found.

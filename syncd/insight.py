@@ -59,13 +59,11 @@ class Insight:
                 "path": str(self._live.path),
                 "generation": generation.number,
                 "loaded_at": generation.loaded_at,
-                "error": error and {
-                    "message": error.message, "file": error.file, "line": error.line, "key": error.key or None,
-                },
+                "error": error and error.told(),
             },
             "disk": {"mirror_free": self._room.mirror_free, "journal_free": self._room.journal_free},
             "waiting": list(filter(None, [self._room.mirror_trouble()])),
-        }  # fmt: skip
+        }
 
     async def reload(self) -> Sequence[Problem]:
         """Put the config on disk in force; what is wrong with it where that can't be. None is begun while stopping."""

@@ -6,7 +6,6 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -96,8 +95,7 @@ def _error_in(path: Path) -> dict[str, Any] | None:
     try:
         load(path)
     except ConfigInvalid as invalid:
-        problem = invalid.problems[0]
-        return {**asdict(problem), "key": problem.key or None}
+        return invalid.problems[0].told()
     return None
 
 

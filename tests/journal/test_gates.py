@@ -259,17 +259,24 @@ async def test_a_rejection_between_placing_and_recording_is_not_missed(press):
     assert press.states() == {1: "held"}
 
 
+AUTUMN = Template("t2", "Autumn")
+
+
+async def a_published_second_version(press):
+    """Publish and name it, of an approved design; another one is approved, too."""
+    await press.announce(status=status("APPROVED"))
+    await press.announce(status=status("APPROVED", design=AUTUMN))
+    await press.announce(banner(version=2))
+    await press.publish()
+    await press.catch_up()
+
+
 async def test_an_older_version_does_not_go_over_one_that_is_being_withdrawn(tmp_path):
     async with press_at(tmp_path / "journal.db", rules(keep_versions=2, approved=APPROVED)) as press:
-        other = Template("t2", "Autumn")
-        await press.announce(status=status("APPROVED"))
-        await press.announce(status=status("APPROVED", design=other))
-        await press.announce(banner(version=2))
-        await press.publish()
-        await press.catch_up()
+        await a_published_second_version(press)
         newer = dict(press.tree)
         await press.announce(status=status("REJECTED", at=1))
-        await press.announce(banner(version=1, template=other))
+        await press.announce(banner(version=1, template=AUTUMN))
         assert (await press.publish(1)).closed == "another version is being withdrawn"
         assert press.tree == newer
         await settled(press)
@@ -283,14 +290,9 @@ async def test_an_older_version_does_not_go_over_one_that_is_being_withdrawn(tmp
 async def test_a_batch_waits_for_one_of_its_files_whose_other_version_is_being_withdrawn(tmp_path):
     gates = rules(keep_versions=2, approved=APPROVED, whole_batches=True)
     async with press_at(tmp_path / "journal.db", gates) as press:
-        other = Template("t2", "Autumn")
-        await press.announce(status=status("APPROVED"))
-        await press.announce(status=status("APPROVED", design=other))
-        await press.announce(banner(version=2))
-        await press.publish()
-        await press.catch_up()
+        await a_published_second_version(press)
         await press.announce(status=status("REJECTED", at=1))
-        await press.announce(banner(version=1, template=other), banner("b2", "s2", template=SPRING), batch="g1")
+        await press.announce(banner(version=1, template=AUTUMN), banner("b2", "s2", template=SPRING), batch="g1")
         for job in await press.jobs():
             step = await press.place(job)
             press.move(step)
